@@ -1,0 +1,1 @@
+"""Gymnasium environments over the simulation; importing `crs_gym` registers them."""

@@ -1,0 +1,192 @@
+"""What a number from an agent means: codecs from gym actions to recommender acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from crs_gym.acts import NONE, RecommenderAct, RecommenderKind
+from crs_gym.inference import Inference
+from crs_gym.inference.belief import mean_and_std
+from crs_gym.inference.query import balanced_item, query_iteration, thompson_slate, top_items
+from crs_gym.simulation import Simulator, View
+
+
+class Believer(NamedTuple):
+    """What a codec may use to fill a slate: the view with its belief, and the machinery."""
+
+    view: View
+    simulator: Simulator
+    inference: Inference
+
+    @property
+    def utilities(self) -> jax.Array:
+        """(N,) expected utilities under the belief."""
+        mean, _ = mean_and_std(*self.inference.samples(self.view.belief))
+        return self.simulator.items.embeddings @ mean
+
+    def top(self, count: int) -> jax.Array:
+        """(count,) items of highest expected utility that were not rejected, best first."""
+        return top_items(self.utilities, count, self.view.context.rejected)
+
+
+class ActionCodec(Protocol):
+    """How actions are numbered; frozen and hashable, so that compiled steps are found again."""
+
+    needs_belief: bool
+
+    def space(self, simulator: Simulator) -> spaces.Space[Any]:
+        """The Gymnasium space."""
+
+    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
+        """The act that `action` stands for."""
+
+    def mask(self, believer: Believer) -> jax.Array | None:
+        """int8, 1 for what may be done, in MaskablePPO's layout; None for continuous actions."""
+
+
+@dataclass(frozen=True)
+class ItemActions:
+    """MultiDiscrete([3, N, ..., N, G]): mode, k items of the whole catalogue, attribute.
+
+    An attribute query uses the first item and the attribute; the other modes use the items. The
+    mask leaves out rejected items in every mode: marginal masks cannot depend on the mode.
+    """
+
+    needs_belief: ClassVar[bool] = False
+
+    def space(self, simulator: Simulator) -> spaces.MultiDiscrete:
+        items = [simulator.n_items] * simulator.slate_size
+        return spaces.MultiDiscrete([len(RecommenderKind), *items, simulator.n_attributes])
+
+    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
+        del key
+        return RecommenderAct(action[0], action[1:-1], action[-1], jnp.int32(1))
+
+    def mask(self, believer: Believer) -> jax.Array:
+        sim = believer.simulator
+        items = jnp.tile(~believer.view.context.rejected, sim.slate_size)
+        modes = jnp.ones(len(RecommenderKind), bool)
+        attributes = jnp.ones(sim.n_attributes, bool)
+        return jnp.concatenate([modes, items, attributes]).astype(jnp.int8)
+
+
+@dataclass(frozen=True)
+class CandidateActions:
+    """Discrete: every slate of the belief's top C items, as a recommendation or as an item query,
+    then every attribute query about one of them.
+
+    With n = C choose k: 0 to n - 1 recommend, n to 2n - 1 ask an item query (slates in
+    lexicographic order of ranks), 2n + c G + g asks about attribute g of candidate c. Candidates
+    are ranked anew each turn and leave out what was rejected. The mask is exact: it forbids slates
+    with a place that could not be filled.
+    """
+
+    candidates: int = 10
+    slate_size: int = 2
+
+    needs_belief: ClassVar[bool] = True
+
+    @cached_property
+    def slates(self) -> np.ndarray:
+        """(n, k) int32 ranks."""
+        return np.array(list(combinations(range(self.candidates), self.slate_size)), np.int32)
+
+    def space(self, simulator: Simulator) -> spaces.Discrete:
+        return spaces.Discrete(
+            2 * len(self.slates) + self.candidates * simulator.n_attributes
+        )
+
+    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
+        del key
+        n, g = len(self.slates), believer.simulator.n_attributes
+        top = believer.top(self.candidates)
+        asks_attribute = action >= 2 * n
+        rest = jnp.maximum(action - 2 * n, 0)
+        slate = top[jnp.asarray(self.slates)[action % n]]
+        single = jnp.full(self.slate_size, NONE, jnp.int32).at[0].set(top[rest // g])
+        kind = jnp.where(
+            asks_attribute,
+            RecommenderKind.ASK_ATTRIBUTE,
+            jnp.where(action >= n, RecommenderKind.ASK_ITEM, RecommenderKind.RECOMMEND),
+        )
+        return RecommenderAct(
+            kind, jnp.where(asks_attribute, single, slate), rest % g, jnp.int32(1)
+        )
+
+    def mask(self, believer: Believer) -> jax.Array:
+        left = jnp.sum(~believer.view.context.rejected)
+        usable = jnp.asarray(self.slates).max(1) < left
+        single = jnp.repeat(jnp.arange(self.candidates) < left, believer.simulator.n_attributes)
+        return jnp.concatenate([usable, usable, single]).astype(jnp.int8)
+
+
+@dataclass(frozen=True)
+class EmbeddingActions:
+    """Box(-1, 1, (3 + d + G,)): scores of the modes, a point in item space, scores of attributes.
+
+    The largest mode and attribute scores count; the slate is made of the items nearest to the
+    point by inner product (its length does not matter), rejected items left out.
+    """
+
+    needs_belief: ClassVar[bool] = False
+
+    def space(self, simulator: Simulator) -> spaces.Box:
+        size = len(RecommenderKind) + simulator.dim + simulator.n_attributes
+        return spaces.Box(-1.0, 1.0, (size,), np.float32)
+
+    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
+        del key
+        sim, modes = believer.simulator, len(RecommenderKind)
+        point = action[modes : modes + sim.dim]
+        slate = top_items(
+            sim.items.embeddings @ point, sim.slate_size, believer.view.context.rejected
+        )
+        return RecommenderAct(
+            jnp.argmax(action[:modes]), slate, jnp.argmax(action[modes + sim.dim :]), jnp.int32(1)
+        )
+
+    def mask(self, believer: Believer) -> None:
+        del believer
+
+
+@dataclass(frozen=True)
+class MacroActions:
+    """Discrete(2 + G): 0 recommends, 1 asks an item query, 2 + g asks about attribute g.
+
+    The belief fills the slate: the best items for its mean, Thompson samples improved by query
+    iteration, the item that divides the belief about attribute g most evenly.
+    """
+
+    needs_belief: ClassVar[bool] = True
+
+    def space(self, simulator: Simulator) -> spaces.Discrete:
+        return spaces.Discrete(2 + simulator.n_attributes)
+
+    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
+        sim = believer.simulator
+        k, items, model = sim.slate_size, sim.items, sim.model
+        embeddings, weights = believer.inference.samples(believer.view.belief)
+        start = thompson_slate(key, embeddings, weights, items, k)
+        query = query_iteration(start, embeddings, weights, items, model)
+        attribute = jnp.maximum(action - 2, 0)
+        about = balanced_item(attribute, embeddings, weights, items, model)
+        single = jnp.full(k, NONE, jnp.int32).at[0].set(about)
+        return RecommenderAct(
+            jnp.minimum(action, RecommenderKind.ASK_ATTRIBUTE),
+            jnp.stack([believer.top(k), query, single])[jnp.minimum(action, 2)],
+            attribute,
+            jnp.int32(1),
+        )
+
+    def mask(self, believer: Believer) -> jax.Array:
+        sim = believer.simulator
+        some_left = ~believer.view.context.rejected.all()
+        return jnp.ones(2 + sim.n_attributes, jnp.int8).at[0].set(some_left.astype(jnp.int8))

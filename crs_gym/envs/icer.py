@@ -1,0 +1,474 @@
+"""Gymnasium environments: a recommender talks to one simulated ICER user."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple, SupportsFloat
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from crs_gym.acts import NONE, ReadableRecommenderAct, UserKind, readable_turns
+from crs_gym.dialogue import conversation
+from crs_gym.envs.actions import (
+    ActionCodec,
+    Believer,
+    CandidateActions,
+    EmbeddingActions,
+    ItemActions,
+    MacroActions,
+)
+from crs_gym.envs.observations import (
+    BeliefObservation,
+    HistoryObservation,
+    ObservationCodec,
+    flatten,
+    layout,
+)
+from crs_gym.inference import Inference, PriorSamples
+from crs_gym.simulation import (
+    Outcome,
+    Simulator,
+    State,
+    View,
+    acceptance_reward,
+    accepted_item,
+    episode_key,
+    seed_key,
+    turn_keys,
+)
+from crs_gym.simulation.simulator import PriorKind, Reward, Split
+from crs_gym.world import DEFAULT_WORLD, World, load_world
+
+
+class Frame(NamedTuple):
+    """What one reset or step hands to the host: observation, action mask and scalars."""
+
+    observation: Any
+    mask: Any
+    reward: Any
+    terminated: Any
+    truncated: Any
+    turn: Any
+    user_id: Any
+    accepted: Any
+    left: Any
+    quality: Any
+
+
+class IcerEnv(gymnasium.Env[np.ndarray, Any]):
+    """
+    ## Description
+
+    A recommender talks to a user about items (films). The user follows the ICER behaviour models:
+    a hidden embedding phi_u decides what is chosen, answered, criticised and accepted. In each
+    turn the recommender either recommends a slate of `slate_size` items, asks which of them the
+    user prefers (item query), or asks whether the user wants more or less of a soft attribute than
+    an item has (attribute query). The talk ends when an item is accepted, when the user leaves, or
+    after `max_turns` turns.
+
+    ## Action Space
+
+    By `action`:
+
+    | value | space | meaning |
+    |---|---|---|
+    | `"items"` | `MultiDiscrete([3, N, ..., N, G])` | mode (0 recommend, 1 item query, 2 attribute query), k items, attribute |
+    | `"candidates"` | `Discrete(2 C(C, k) + C G)` | slates of the belief's top C items: recommendations, then item queries, then attribute queries; see `CandidateActions` |
+    | `"embedding"` | `Box(-1, 1, (3 + d + G,))` | scores of the modes, a point whose nearest items (inner product) make the slate, scores of the attributes |
+
+    Repeated items and, in recommendations, items rejected before are taken out of the slate. For
+    discrete spaces `info["action_mask"]` and `action_masks()` say what may be done, in the layout
+    of sb3-contrib's `MaskablePPO`.
+
+    ## Observation Space
+
+    `Box(-b, b, (D,), float32)`; `env.unwrapped.layout` maps block names to slices. b bounds every
+    feature of the world, at least 10.
+
+    `observation="history"`:
+
+    | block | size | range | content |
+    |---|---|---|---|
+    | turn | 1 | 0 to 1 | turns completed / max_turns |
+    | prior_mean, prior_std | d each | | prior that the recommender is given |
+    | history | max_turns x (11 + k (d + 2) + 2 G) | | a row a turn: act (one-hot 3), item embeddings (k d), places filled (k), attribute asked (one-hot G), response (one-hot 6), place (one-hot k), attribute of the response (one-hot G), direction (-1, 0, 1) |
+
+    `observation="belief"`:
+
+    | block | size | range | content |
+    |---|---|---|---|
+    | turn, questions | 1 each | 0 to 1 | turns, queries so far / max_turns |
+    | certainty | 1 | 0 to 1 | log effective samples / log samples |
+    | mean, std | d each | | belief over phi_u |
+    | top_utility, top_utility_std | C each | utility deviations | expected utility of the top C items above the mean item, and its deviation |
+    | top_acceptance | C | 0 to 1 | probability that each would be accepted if it were offered alone |
+    | target_mean, target_std | G each | deviations over items | attributes of the target item under the belief |
+
+    ## Rewards
+
+    `reward(simulator, state, turn)`, by default the accepted item's utility on a scale where the
+    user's mean item is 0 and the best is 1, minus `turn_cost` in every turn.
+
+    ## Starting State
+
+    A user of the split is drawn, then phi_u from that user's prior P_U. Episode n after
+    `reset(seed=s)` depends on s and n alone.
+
+    ## Episode End
+
+    Terminated when the user accepts or leaves; truncated after `max_turns` turns.
+
+    ## Information
+
+    At reset and step: `turn` (int), `user_id` (int, row of the world), `accepted_item` (int, -1 for
+    none), `quality` (float, utility of the accepted item on the scale above, else 0), `left` (bool),
+    `is_success` (bool, as SB3's evaluation reads it), and `action_mask` (int8) for discrete spaces.
+
+    ## Arguments
+
+    | argument | default | meaning |
+    |---|---|---|
+    | `world` | `"generated"` | bundled name, path of a world file, or a `World` |
+    | `action` | `"items"` | see Action Space |
+    | `observation` | `"history"` | see Observation Space |
+    | `slate_size` | 2 | places in a slate, at least 2 |
+    | `max_turns` | 7 | turn limit |
+    | `prior` | `"cold"` | the recommender knows the population (`"cold"`) or this user's P_U (`"personal"`) |
+    | `split` | `"train"` | users of the `"train"` or the `"evaluation"` split |
+    | `turn_cost` | 0.02 | subtracted from the reward in each turn |
+    | `user_model` | None | parameters of `UserModel` that differ from the world's, by name |
+    | `reward` | acceptance | a function as above |
+    | `belief_samples` | 1024 | samples that hold the belief |
+    | `candidates` | 10 | C |
+    | `render_mode` | None | `"ansi"`: `render()` gives the conversation in words |
+
+    ## Version History
+
+    * v0: first version; open to change until it is declared fixed.
+    """  # noqa: E501
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}
+    _actions: ClassVar[tuple[str, ...]] = ("items", "candidates", "embedding")
+
+    def __init__(
+        self,
+        world: str | World = DEFAULT_WORLD,
+        action: Literal["items", "candidates", "embedding"] = "items",
+        observation: Literal["history", "belief"] = "history",
+        slate_size: int = 2,
+        max_turns: int = 7,
+        prior: PriorKind = "cold",
+        split: Split = "train",
+        turn_cost: float = 0.02,
+        user_model: dict[str, float] | None = None,
+        reward: Reward = acceptance_reward,
+        belief_samples: int = 1024,
+        candidates: int = 10,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"unknown render_mode {render_mode!r}; there are None and 'ansi'")
+        self.world = load_world(world)
+        self.render_mode = render_mode
+        self.simulator = Simulator.of(
+            self.world,
+            slate_size=slate_size,
+            max_turns=max_turns,
+            prior=prior,
+            split=split,
+            turn_cost=turn_cost,
+            reward=reward,
+            user_model=user_model,
+        )
+        if not slate_size <= candidates <= self.world.n_items:
+            raise ValueError(
+                f"candidates must be between slate_size ({slate_size}) and the number of items "
+                f"({self.world.n_items}), not {candidates}"
+            )
+        self.inference = PriorSamples.of(belief_samples, self.world.dim)
+        self._codec = self._action_codec(action, candidates)
+        self._observer = self._observation_codec(observation, candidates)
+        self._bound = float(np.ceil(_largest_feature(self.world)))
+        self.action_space = self._codec.space(self.simulator)
+        self._seed_key = seed_key(0)
+        self._episode = -1
+        self._state: State | None = None
+        self._belief: Any = None
+        self._mask: np.ndarray | None = None
+
+        shapes = jax.eval_shape(self._blocks, jax.random.key(0, impl="threefry2x32"))
+        self.layout = layout({name: block.shape for name, block in shapes.items()})
+        size = max(place.stop for place in self.layout.values())
+        self.observation_space = spaces.Box(-self._bound, self._bound, (size,), np.float32)
+
+    def _action_codec(self, action: str, candidates: int) -> ActionCodec:
+        codecs: dict[str, ActionCodec] = {
+            "items": ItemActions(),
+            "candidates": CandidateActions(candidates, self.simulator.slate_size),
+            "embedding": EmbeddingActions(),
+            "macro": MacroActions(),
+        }
+        if action not in self._actions:
+            raise ValueError(f"unknown action {action!r}; there are {', '.join(self._actions)}")
+        return codecs[action]
+
+    def _observation_codec(self, observation: str, candidates: int) -> ObservationCodec:
+        codecs: dict[str, ObservationCodec] = {
+            "history": HistoryObservation(),
+            "belief": BeliefObservation(candidates),
+        }
+        if observation not in codecs:
+            raise ValueError(f"unknown observation {observation!r}; there are {', '.join(codecs)}")
+        return codecs[observation]
+
+    @property
+    def _needs_belief(self) -> bool:
+        return self._codec.needs_belief or self._observer.needs_belief
+
+    def _blocks(self, key: jax.Array) -> dict[str, jax.Array]:
+        state = self.simulator.reset(key)
+        belief = _prior_belief(self.simulator, self.inference, state, self._needs_belief)
+        believer = Believer(_view(state, belief), self.simulator, self.inference)
+        return self._observer.encode(believer)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts the next episode; with a seed, the first episode of that seed."""
+        super().reset(seed=seed)
+        if seed is not None or self._episode < 0:
+            self._seed_key, self._episode = seed_key(self.np_random), -1
+        self._episode += 1
+        key = episode_key(self._seed_key, self._episode)
+        self._state, self._belief, frame = _reset(
+            self.simulator,
+            self.inference,
+            key,
+            self._bound,
+            self._codec,
+            self._observer,
+        )
+        observation, info, _ = self._host(frame)
+        return observation, info
+
+    def step(
+        self, action: Any
+    ) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
+        """One turn.
+
+        Raises:
+            ValueError: an action outside the action space.
+            gymnasium.error.ResetNeeded: before the first reset.
+        """
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("call reset before step")
+        if not self.action_space.contains(action):
+            raise ValueError(f"action {action!r} is not in {self.action_space}")
+        self._state, self._belief, frame = _step(
+            self.simulator,
+            self.inference,
+            self._state,
+            self._belief,
+            jnp.asarray(action),
+            self._bound,
+            self._codec,
+            self._observer,
+        )
+        observation, info, host = self._host(frame)
+        return (
+            observation,
+            float(host.reward),
+            bool(host.terminated),
+            bool(host.truncated),
+            info,
+        )
+
+    def action_masks(self) -> np.ndarray:
+        """(n,) bool, what may be done now, in the layout of sb3-contrib's MaskablePPO.
+
+        Raises:
+            AttributeError: the action space is continuous.
+            gymnasium.error.ResetNeeded: before the first reset.
+        """
+        if isinstance(self.action_space, spaces.Box):
+            raise AttributeError('there are no masks for action="embedding"')
+        if self._mask is None:
+            raise gymnasium.error.ResetNeeded("call reset before action_masks")
+        return self._mask.astype(bool)
+
+    def turns(self) -> list[tuple[ReadableRecommenderAct, Any]]:
+        """The acts and responses of the current episode in readable form."""
+        if self._state is None:
+            return []
+        return readable_turns(jax.device_get(self._state.history))
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The conversation so far in words, for `render_mode="ansi"`."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() was called without a render_mode")
+            return None
+        if self._state is None:
+            return ""
+        return conversation(jax.device_get(self._state.history), self.world)
+
+    def _host(self, frame: Frame) -> tuple[np.ndarray, dict[str, Any], Frame]:
+        frame = jax.device_get(frame)
+        accepted = int(frame.accepted)
+        info = {
+            "turn": int(frame.turn),
+            "user_id": int(frame.user_id),
+            "accepted_item": accepted,
+            "quality": float(frame.quality),
+            "left": bool(frame.left),
+            "is_success": accepted != NONE,
+        }
+        if frame.mask is not None:
+            self._mask = np.array(frame.mask)
+            info["action_mask"] = self._mask.copy()
+        return np.array(frame.observation), info, frame
+
+    def __getstate__(self) -> dict[str, Any]:
+        # typed random keys do not pickle; their data does
+        state = dict(self.__dict__)
+        state["_seed_key"] = np.asarray(jax.random.key_data(self._seed_key))
+        if self._state is not None:
+            key = np.asarray(jax.random.key_data(self._state.key))
+            state["_state"] = self._state._replace(key=key)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._seed_key = _wrap(state["_seed_key"])
+        if self._state is not None:
+            self._state = self._state._replace(key=_wrap(self._state.key))
+
+
+class IcerMacroEnv(IcerEnv):
+    """
+    ## Description
+
+    `crs/Icer-v0` with the hard part taken out: the agent decides *what kind* of thing to do, the
+    belief fills in the items. The smallest environment in which to learn when to ask and when to
+    recommend.
+
+    ## Action Space
+
+    `Discrete(2 + G)`: 0 recommends the best items for the belief's mean, 1 asks an item query
+    (Thompson samples improved by query iteration), 2 + g asks about attribute g of the item that
+    divides the belief most evenly.
+
+    ## Observation Space
+
+    As in `crs/Icer-v0`, `observation="belief"` by default.
+
+    ## Rewards, Starting State, Episode End, Information
+
+    As in `crs/Icer-v0`.
+
+    ## Arguments
+
+    Those of `crs/Icer-v0` but `action`.
+
+    ## Version History
+
+    * v0: first version; open to change until it is declared fixed.
+    """
+
+    _actions: ClassVar[tuple[str, ...]] = ("macro",)
+
+    def __init__(
+        self,
+        world: str | World = DEFAULT_WORLD,
+        observation: Literal["history", "belief"] = "belief",
+        **arguments: Any,
+    ) -> None:
+        if "action" in arguments:
+            raise TypeError("crs/IcerMacro-v0 has no argument 'action'; crs/Icer-v0 has")
+        super().__init__(world, action="macro", observation=observation, **arguments)  # type: ignore[arg-type]
+
+
+def _view(state: State, belief: Any) -> View:
+    return View(state.history, state.context, state.prior, belief, None)
+
+
+def _prior_belief(
+    simulator: Simulator, inference: Inference, state: State, needed: bool
+) -> Any:
+    return inference.init(state.prior, simulator.items, simulator.model) if needed else None
+
+
+def _frame(
+    simulator: Simulator,
+    inference: Inference,
+    state: State,
+    belief: Any,
+    outcome: Outcome | None,
+    bound: float,
+    codec: ActionCodec,
+    observer: ObservationCodec,
+) -> Frame:
+    believer = Believer(_view(state, belief), simulator, inference)
+    item = jnp.int32(NONE) if outcome is None else accepted_item(outcome.turn)
+    return Frame(
+        observation=flatten(observer.encode(believer), bound),
+        mask=codec.mask(believer),
+        reward=0.0 if outcome is None else outcome.reward,
+        terminated=False if outcome is None else outcome.terminated,
+        truncated=False if outcome is None else outcome.truncated,
+        turn=state.context.turn,
+        user_id=state.user_id,
+        accepted=item,
+        left=False if outcome is None else outcome.turn.response.kind == UserKind.LEAVE,
+        quality=jnp.where(item != NONE, simulator.quality(state, item), 0.0),
+    )
+
+
+@partial(jax.jit, static_argnames=("codec", "observer"))
+def _reset(
+    simulator: Simulator,
+    inference: Inference,
+    key: jax.Array,
+    bound: float,
+    codec: ActionCodec,
+    observer: ObservationCodec,
+) -> tuple[State, Any, Frame]:
+    state = simulator.reset(key)
+    needed = codec.needs_belief or observer.needs_belief
+    belief = _prior_belief(simulator, inference, state, needed)
+    frame = _frame(simulator, inference, state, belief, None, bound, codec, observer)
+    return state, belief, frame
+
+
+@partial(jax.jit, static_argnames=("codec", "observer"))
+def _step(
+    simulator: Simulator,
+    inference: Inference,
+    state: State,
+    belief: Any,
+    action: jax.Array,
+    bound: float,
+    codec: ActionCodec,
+    observer: ObservationCodec,
+) -> tuple[State, Any, Frame]:
+    _, key = turn_keys(state.key, state.context.turn + 1)
+    act = codec.decode(action, key, Believer(_view(state, belief), simulator, inference))
+    following, outcome = simulator.step(state, act)
+    if belief is not None:
+        belief = inference.update(
+            belief, outcome.turn, state.context, simulator.items, simulator.model
+        )
+    frame = _frame(simulator, inference, following, belief, outcome, bound, codec, observer)
+    return following, belief, frame
+
+
+def _largest_feature(world: World) -> float:
+    arrays = (world.item_embeddings, world.attribute_scores, world.user_mean)
+    return max(10.0, *(float(np.abs(a).max()) for a in arrays))
+
+
+def _wrap(data: Any) -> jax.Array:
+    return jax.random.wrap_key_data(jnp.asarray(data), impl="threefry2x32")

@@ -1,0 +1,36 @@
+"""The conversation as pure functions: `reset`, `step`, `rollout`."""
+
+from crs_gym.simulation.keys import (
+    episode_key,
+    evaluation_keys,
+    evaluation_seeds,
+    seed_key,
+    turn_keys,
+)
+from crs_gym.simulation.rollout import Episodes, Policy, View, rollout
+from crs_gym.simulation.simulator import (
+    Outcome,
+    Simulator,
+    State,
+    acceptance_reward,
+    accepted_item,
+    legal,
+)
+
+__all__ = [
+    "Episodes",
+    "Outcome",
+    "Policy",
+    "Simulator",
+    "State",
+    "View",
+    "acceptance_reward",
+    "accepted_item",
+    "episode_key",
+    "evaluation_keys",
+    "evaluation_seeds",
+    "legal",
+    "rollout",
+    "seed_key",
+    "turn_keys",
+]

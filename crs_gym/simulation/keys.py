@@ -1,0 +1,56 @@
+"""Counter-based random keys: what makes an episode the same under every adapter and batch size.
+
+Episode n of a seed has the key `fold_in(seed key, n)`. Count 0 of an episode draws its user, count
+t = 1, 2, ... its turn t; within a turn the user and the recommender have keys of their own, so
+that two policies meet the same user with the same luck.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.utils import seeding
+
+
+def seed_key(source: int | np.random.Generator) -> jax.Array:
+    """The threefry key that belongs to a seed, or to an environment's `np_random`.
+
+    An integer gives the key that `env.reset(seed=...)` uses; a generator is advanced by one draw.
+
+    Raises:
+        gymnasium.error.Error: a negative seed.
+    """
+    if not isinstance(source, np.random.Generator):
+        source, _ = seeding.np_random(int(source))
+    return jax.random.key(int(source.integers(2**31)), impl="threefry2x32")
+
+
+def episode_key(seed: jax.Array, episode: int | jax.Array) -> jax.Array:
+    """Key of the n-th episode, counted from 0, after seeding."""
+    return jax.random.fold_in(seed, episode)
+
+
+def turn_keys(episode: jax.Array, turn: int | jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Keys of the user and of the recommender in turn t = 1, 2, ..."""
+    key = jax.random.fold_in(episode, turn)
+    return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+
+
+def evaluation_keys(seed: int, episodes: int) -> jax.Array:
+    """`(episodes,)` keys of the fixed evaluation users: first episodes of consecutive seeds.
+
+    Episode n is what `env.reset(seed=evaluation_seeds(seed, episodes)[n])` plays.
+    """
+    return jnp.stack([episode_key(seed_key(int(s)), 0) for s in evaluation_seeds(seed, episodes)])
+
+
+def evaluation_seeds(seed: int, episodes: int) -> np.ndarray:
+    """`(episodes,)` int64 environment seeds of the evaluation list `seed`.
+
+    Raises:
+        ValueError: fewer than one episode, or a negative seed.
+    """
+    if episodes < 1 or seed < 0:
+        raise ValueError(f"need episodes >= 1 and seed >= 0, not {episodes} and {seed}")
+    return seed * 1_000_000 + np.arange(episodes, dtype=np.int64)

@@ -1,0 +1,17 @@
+"""How a user answers: pure functions, the same for the simulator and the recommender's belief."""
+
+from crs_gym.users.model import Context, Items, Percept, User, UserModel, items_of, perceive
+from crs_gym.users.response import log_prob, n_uniforms, respond
+
+__all__ = [
+    "Context",
+    "Items",
+    "Percept",
+    "User",
+    "UserModel",
+    "items_of",
+    "log_prob",
+    "n_uniforms",
+    "perceive",
+    "respond",
+]
