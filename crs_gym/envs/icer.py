@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple, SupportsFloat
+from typing import Any, ClassVar, Literal, SupportsFloat
 
 import gymnasium
 import jax
@@ -11,52 +10,35 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from crs_gym.acts import NONE, ReadableRecommenderAct, UserKind, readable_turns
+from crs_gym.acts import ReadableRecommenderAct, ReadableUserAct, readable_turns
 from crs_gym.dialogue import conversation
 from crs_gym.envs.actions import (
     ActionCodec,
-    Believer,
     CandidateActions,
     EmbeddingActions,
     ItemActions,
     MacroActions,
 )
+from crs_gym.envs.core import (
+    Core,
+    Frame,
+    Talk,
+    believer,
+    info_of,
+    jit_begin,
+    jit_proceed,
+    open_talk,
+)
 from crs_gym.envs.observations import (
     BeliefObservation,
     HistoryObservation,
     ObservationCodec,
-    flatten,
     layout,
 )
-from crs_gym.inference import Inference, PriorSamples
-from crs_gym.simulation import (
-    Outcome,
-    Simulator,
-    State,
-    View,
-    acceptance_reward,
-    accepted_item,
-    episode_key,
-    seed_key,
-    turn_keys,
-)
+from crs_gym.inference import PriorSamples
+from crs_gym.simulation import Simulator, acceptance_reward, episode_key, seed_key
 from crs_gym.simulation.simulator import PriorKind, Reward, Split
 from crs_gym.world import DEFAULT_WORLD, World, load_world
-
-
-class Frame(NamedTuple):
-    """What one reset or step hands to the host: observation, action mask and scalars."""
-
-    observation: Any
-    mask: Any
-    reward: Any
-    terminated: Any
-    truncated: Any
-    turn: Any
-    user_id: Any
-    accepted: Any
-    left: Any
-    quality: Any
 
 
 class IcerEnv(gymnasium.Env[np.ndarray, Any]):
@@ -174,7 +156,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             raise ValueError(f"unknown render_mode {render_mode!r}; there are None and 'ansi'")
         self.world = load_world(world)
         self.render_mode = render_mode
-        self.simulator = Simulator.of(
+        simulator = Simulator.of(
             self.world,
             slate_size=slate_size,
             max_turns=max_turns,
@@ -189,26 +171,29 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
                 f"candidates must be between slate_size ({slate_size}) and the number of items "
                 f"({self.world.n_items}), not {candidates}"
             )
-        self.inference = PriorSamples.of(belief_samples, self.world.dim)
-        self._codec = self._action_codec(action, candidates)
-        self._observer = self._observation_codec(observation, candidates)
-        self._bound = float(np.ceil(_largest_feature(self.world)))
-        self.action_space = self._codec.space(self.simulator)
+        bound = float(np.ceil(_largest_feature(self.world)))
+        self.core = Core(
+            simulator=simulator,
+            inference=PriorSamples.of(belief_samples, self.world.dim),
+            bound=jnp.float32(bound),
+            codec=self._action_codec(action, candidates, slate_size),
+            observer=self._observation_codec(observation, candidates),
+        )
         self._seed_key = seed_key(0)
         self._episode = -1
-        self._state: State | None = None
-        self._belief: Any = None
+        self._talk: Talk | None = None
         self._mask: np.ndarray | None = None
 
-        shapes = jax.eval_shape(self._blocks, jax.random.key(0, impl="threefry2x32"))
+        shapes = jax.eval_shape(self._blocks, self._seed_key)
         self.layout = layout({name: block.shape for name, block in shapes.items()})
         size = max(place.stop for place in self.layout.values())
-        self.observation_space = spaces.Box(-self._bound, self._bound, (size,), np.float32)
+        self.action_space = self.core.codec.space(simulator)
+        self.observation_space = spaces.Box(-bound, bound, (size,), np.float32)
 
-    def _action_codec(self, action: str, candidates: int) -> ActionCodec:
+    def _action_codec(self, action: str, candidates: int, slate_size: int) -> ActionCodec:
         codecs: dict[str, ActionCodec] = {
             "items": ItemActions(),
-            "candidates": CandidateActions(candidates, self.simulator.slate_size),
+            "candidates": CandidateActions(candidates, slate_size),
             "embedding": EmbeddingActions(),
             "macro": MacroActions(),
         }
@@ -225,15 +210,8 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             raise ValueError(f"unknown observation {observation!r}; there are {', '.join(codecs)}")
         return codecs[observation]
 
-    @property
-    def _needs_belief(self) -> bool:
-        return self._codec.needs_belief or self._observer.needs_belief
-
     def _blocks(self, key: jax.Array) -> dict[str, jax.Array]:
-        state = self.simulator.reset(key)
-        belief = _prior_belief(self.simulator, self.inference, state, self._needs_belief)
-        believer = Believer(_view(state, belief), self.simulator, self.inference)
-        return self._observer.encode(believer)
+        return self.core.observer.encode(believer(self.core, open_talk(self.core, key)))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -244,14 +222,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             self._seed_key, self._episode = seed_key(self.np_random), -1
         self._episode += 1
         key = episode_key(self._seed_key, self._episode)
-        self._state, self._belief, frame = _reset(
-            self.simulator,
-            self.inference,
-            key,
-            self._bound,
-            self._codec,
-            self._observer,
-        )
+        self._talk, frame = jit_begin(self.core, key)
         observation, info, _ = self._host(frame)
         return observation, info
 
@@ -264,20 +235,11 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             ValueError: an action outside the action space.
             gymnasium.error.ResetNeeded: before the first reset.
         """
-        if self._state is None:
+        if self._talk is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
         if not self.action_space.contains(action):
             raise ValueError(f"action {action!r} is not in {self.action_space}")
-        self._state, self._belief, frame = _step(
-            self.simulator,
-            self.inference,
-            self._state,
-            self._belief,
-            jnp.asarray(action),
-            self._bound,
-            self._codec,
-            self._observer,
-        )
+        self._talk, frame = jit_proceed(self.core, self._talk, jnp.asarray(action))
         observation, info, host = self._host(frame)
         return (
             observation,
@@ -300,51 +262,42 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             raise gymnasium.error.ResetNeeded("call reset before action_masks")
         return self._mask.astype(bool)
 
-    def turns(self) -> list[tuple[ReadableRecommenderAct, Any]]:
+    def turns(self) -> list[tuple[ReadableRecommenderAct, ReadableUserAct]]:
         """The acts and responses of the current episode in readable form."""
-        if self._state is None:
+        if self._talk is None:
             return []
-        return readable_turns(jax.device_get(self._state.history))
+        return readable_turns(jax.device_get(self._talk.state.history))
 
     def render(self) -> str | None:  # type: ignore[override]
         """The conversation so far in words, for `render_mode="ansi"`."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() was called without a render_mode")
             return None
-        if self._state is None:
+        if self._talk is None:
             return ""
-        return conversation(jax.device_get(self._state.history), self.world)
+        return conversation(jax.device_get(self._talk.state.history), self.world)
 
     def _host(self, frame: Frame) -> tuple[np.ndarray, dict[str, Any], Frame]:
         frame = jax.device_get(frame)
-        accepted = int(frame.accepted)
-        info = {
-            "turn": int(frame.turn),
-            "user_id": int(frame.user_id),
-            "accepted_item": accepted,
-            "quality": float(frame.quality),
-            "left": bool(frame.left),
-            "is_success": accepted != NONE,
-        }
+        info = info_of(frame)
         if frame.mask is not None:
-            self._mask = np.array(frame.mask)
-            info["action_mask"] = self._mask.copy()
+            self._mask = info["action_mask"].copy()
         return np.array(frame.observation), info, frame
 
     def __getstate__(self) -> dict[str, Any]:
         # typed random keys do not pickle; their data does
-        state = dict(self.__dict__)
-        state["_seed_key"] = np.asarray(jax.random.key_data(self._seed_key))
-        if self._state is not None:
-            key = np.asarray(jax.random.key_data(self._state.key))
-            state["_state"] = self._state._replace(key=key)
+        state = dict(self.__dict__, _seed_key=np.asarray(jax.random.key_data(self._seed_key)))
+        if self._talk is not None:
+            key = np.asarray(jax.random.key_data(self._talk.state.key))
+            state["_talk"] = self._talk._replace(state=self._talk.state._replace(key=key))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._seed_key = _wrap(state["_seed_key"])
-        if self._state is not None:
-            self._state = self._state._replace(key=_wrap(self._state.key))
+        self._seed_key = _wrap(self._seed_key)
+        if self._talk is not None:
+            past = self._talk.state
+            self._talk = self._talk._replace(state=past._replace(key=_wrap(past.key)))
 
 
 class IcerMacroEnv(IcerEnv):
@@ -389,80 +342,6 @@ class IcerMacroEnv(IcerEnv):
         if "action" in arguments:
             raise TypeError("crs/IcerMacro-v0 has no argument 'action'; crs/Icer-v0 has")
         super().__init__(world, action="macro", observation=observation, **arguments)  # type: ignore[arg-type]
-
-
-def _view(state: State, belief: Any) -> View:
-    return View(state.history, state.context, state.prior, belief, None)
-
-
-def _prior_belief(
-    simulator: Simulator, inference: Inference, state: State, needed: bool
-) -> Any:
-    return inference.init(state.prior, simulator.items, simulator.model) if needed else None
-
-
-def _frame(
-    simulator: Simulator,
-    inference: Inference,
-    state: State,
-    belief: Any,
-    outcome: Outcome | None,
-    bound: float,
-    codec: ActionCodec,
-    observer: ObservationCodec,
-) -> Frame:
-    believer = Believer(_view(state, belief), simulator, inference)
-    item = jnp.int32(NONE) if outcome is None else accepted_item(outcome.turn)
-    return Frame(
-        observation=flatten(observer.encode(believer), bound),
-        mask=codec.mask(believer),
-        reward=0.0 if outcome is None else outcome.reward,
-        terminated=False if outcome is None else outcome.terminated,
-        truncated=False if outcome is None else outcome.truncated,
-        turn=state.context.turn,
-        user_id=state.user_id,
-        accepted=item,
-        left=False if outcome is None else outcome.turn.response.kind == UserKind.LEAVE,
-        quality=jnp.where(item != NONE, simulator.quality(state, item), 0.0),
-    )
-
-
-@partial(jax.jit, static_argnames=("codec", "observer"))
-def _reset(
-    simulator: Simulator,
-    inference: Inference,
-    key: jax.Array,
-    bound: float,
-    codec: ActionCodec,
-    observer: ObservationCodec,
-) -> tuple[State, Any, Frame]:
-    state = simulator.reset(key)
-    needed = codec.needs_belief or observer.needs_belief
-    belief = _prior_belief(simulator, inference, state, needed)
-    frame = _frame(simulator, inference, state, belief, None, bound, codec, observer)
-    return state, belief, frame
-
-
-@partial(jax.jit, static_argnames=("codec", "observer"))
-def _step(
-    simulator: Simulator,
-    inference: Inference,
-    state: State,
-    belief: Any,
-    action: jax.Array,
-    bound: float,
-    codec: ActionCodec,
-    observer: ObservationCodec,
-) -> tuple[State, Any, Frame]:
-    _, key = turn_keys(state.key, state.context.turn + 1)
-    act = codec.decode(action, key, Believer(_view(state, belief), simulator, inference))
-    following, outcome = simulator.step(state, act)
-    if belief is not None:
-        belief = inference.update(
-            belief, outcome.turn, state.context, simulator.items, simulator.model
-        )
-    frame = _frame(simulator, inference, following, belief, outcome, bound, codec, observer)
-    return following, belief, frame
 
 
 def _largest_feature(world: World) -> float:

@@ -227,6 +227,12 @@ class World:
             )
         return world
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        # read-only views of dictionaries do not pickle
+        fields |= {key: dict(fields[key]) for key in ("user_model", "report")}
+        return _rebuild, (fields,)
+
     def _text(self) -> dict[str, Any]:
         return {
             "titles": self.titles,
@@ -238,6 +244,10 @@ class World:
             "licence": self.licence,
             "report": dict(self.report),
         }
+
+
+def _rebuild(fields: dict[str, Any]) -> World:
+    return World(**fields)
 
 
 def _canonical(value: Any) -> bytes:
