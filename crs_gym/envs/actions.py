@@ -100,9 +100,7 @@ class CandidateActions:
         return np.array(list(combinations(range(self.candidates), self.slate_size)), np.int32)
 
     def space(self, simulator: Simulator) -> spaces.Discrete:
-        return spaces.Discrete(
-            2 * len(self.slates) + self.candidates * simulator.n_attributes
-        )
+        return spaces.Discrete(2 * len(self.slates) + self.candidates * simulator.n_attributes)
 
     def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
         del key

@@ -1,5 +1,6 @@
 """What all adapters share: one conversation with its belief, stepped under `jit`, alone or in
-batches."""
+batches.
+"""
 
 from __future__ import annotations
 

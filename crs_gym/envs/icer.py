@@ -226,9 +226,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         observation, info, _ = self._host(frame)
         return observation, info
 
-    def step(
-        self, action: Any
-    ) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
         """One turn.
 
         Raises:

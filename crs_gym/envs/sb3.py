@@ -134,7 +134,7 @@ class IcerVecEnv(VecEnv):
     def get_images(self) -> Sequence[np.ndarray | None]:
         return [None] * self.num_envs
 
-    def _get_indices(self, indices: None | int | Iterable[int]) -> list[int]:
+    def _get_indices(self, indices: int | Iterable[int] | None) -> list[int]:
         return list(super()._get_indices(indices))
 
 

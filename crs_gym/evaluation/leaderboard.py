@@ -150,11 +150,14 @@ def render_rich(results: Iterable[Result]) -> rich.table.Table:
             caption_style="dim",
             caption_justify="left",
             box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),  # fits 80 columns
             pad_edge=False,
         )
         for heading in _HEADINGS:
             left = heading == "Policy"
-            framed.add_column(heading, justify="left" if left else "right", no_wrap=not left)
+            framed.add_column(
+                heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+            )
         for row in table.rows:
             style = "dim" if row.rank is None else "bold green" if row.rank == 1 else None
             framed.add_row(*map(escape, _cells(row)), style=style)

@@ -23,7 +23,7 @@ _KINDS = {  # also the order of the legend
     "oracle": ("#2b2f36", "D", "oracle (knows the user)"),
     "learnt": ("#c2571a", "o", "learnt"),
     "reference": ("#2f6d9e", "s", "reference"),
-    "degenerate": ("#9097a1", "^", "degenerate"),
+    "degenerate": ("#7d848e", "^", "degenerate"),
 }
 # told apart by colour and by the label at the line's end
 _CURVES = ("#2f6d9e", "#c2571a", "#3f8f63", "#8a5aa3", "#b08a1e", "#9097a1", "#b3446c", "#4b4f58")
@@ -66,9 +66,9 @@ def benchmark_plot(
     intervals = [row.reward if row.score is None else row.score for row in rows]
     for y, (interval, kind) in enumerate(zip(intervals, kinds, strict=True)):
         colour, marker, _ = _KINDS[kind]
-        forest.plot([interval.low, interval.high], [y, y], color=colour, lw=2.2, alpha=0.55)
-        forest.plot(interval.mean, y, marker, color=colour, ms=6, mec="white", mew=0.8)
-    forest.set_yticks(range(len(rows)), [row.policy for row in rows])
+        forest.plot([interval.low, interval.high], [y, y], color=colour, lw=2.6, alpha=0.5)
+        forest.plot(interval.mean, y, marker, color=colour, ms=4.5, mec="white", mew=0.6)
+    forest.set_yticks(range(len(rows)), [row.policy for row in rows], parse_math=False)
     forest.set_ylim(-0.7, len(rows) - 0.3)
     if table.problem is None:
         _reference_lines(forest)
@@ -96,6 +96,7 @@ def benchmark_plot(
     figure.suptitle(
         f"{table.env_id} · {table.world_name} · {users} · {table.episodes:,} episodes",
         fontsize=11,
+        parse_math=False,
         color=_INK,
     )
     _legend(figure, [kind for kind in _KINDS if kind in kinds])
@@ -235,6 +236,7 @@ def _label_ends(figure: Figure, axes: Axes, ends: Sequence[tuple[float, str, str
             color=colour,
             va="center",
             annotation_clip=False,
+            parse_math=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "alpha": 0.6},
         )
     axes.set_ylim(low, high)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,10 @@ from crs_gym.inference.query import (
     top_items,
 )
 from crs_gym.simulation import Simulator, View
+
+# JAX 0.10 takes dataclass nodes of different classes for equal where their static fields are, and
+# then runs the wrong compiled program: the name is a static field so that no two policies agree
+_named = partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["name"])
 
 
 def recommend(slate: jax.Array) -> RecommenderAct:
@@ -41,11 +46,12 @@ def ask_attribute(item: jax.Array, attribute: jax.Array, slate_size: int) -> Rec
     )
 
 
+@_named
 @dataclass(frozen=True)
 class Random:
     """Recommends k items at random, none of them rejected before."""
 
-    name: ClassVar[str] = "random"
+    name: str = "random"
     needs_belief: ClassVar[bool] = False
     privileged: ClassVar[bool] = False
 
@@ -56,11 +62,12 @@ class Random:
         return recommend(top_items(scores, simulator.slate_size, view.context.rejected))
 
 
+@_named
 @dataclass(frozen=True)
 class Popularity:
     """Recommends the most popular items that were not rejected."""
 
-    name: ClassVar[str] = "popularity"
+    name: str = "popularity"
     needs_belief: ClassVar[bool] = False
     privileged: ClassVar[bool] = False
 
@@ -73,11 +80,12 @@ class Popularity:
         )
 
 
+@_named
 @dataclass(frozen=True)
 class Greedy:
     """Recommends the best items for the mean of the prior, and learns nothing."""
 
-    name: ClassVar[str] = "greedy"
+    name: str = "greedy"
     needs_belief: ClassVar[bool] = False
     privileged: ClassVar[bool] = False
 
@@ -89,11 +97,12 @@ class Greedy:
         return recommend(top_items(utilities, simulator.slate_size, view.context.rejected))
 
 
+@_named
 @dataclass(frozen=True)
 class BeliefGreedy:
     """Recommends the best items for the mean of the belief: learns from rejections, never asks."""
 
-    name: ClassVar[str] = "belief-greedy"
+    name: str = "belief-greedy"
     needs_belief: ClassVar[bool] = True
     privileged: ClassVar[bool] = False
 
@@ -106,15 +115,17 @@ class BeliefGreedy:
         return recommend(top_items(utilities, simulator.slate_size, view.context.rejected))
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["questions"], meta_fields=["about"])
 @dataclass(frozen=True)
 class AskThenRecommend:
     """Asks n questions, then recommends the best items for the mean of the belief.
 
+    questions: n, at least 0.
     about: "item" asks item queries, from Thompson samples improved by query iteration;
         "attribute" asks about the attribute of the target that is least certain.
     """
 
-    questions: int = 3
+    questions: Any = 3
     about: Literal["item", "attribute"] = "attribute"
 
     needs_belief: ClassVar[bool] = True
@@ -122,7 +133,7 @@ class AskThenRecommend:
 
     @property
     def name(self) -> str:
-        return f"ask-{self.questions}-{self.about}"
+        return f"ask-{int(self.questions)}-{self.about}"
 
     def act(
         self, key: jax.Array, view: View, simulator: Simulator, inference: Inference
@@ -144,11 +155,12 @@ class AskThenRecommend:
         return jax.tree.map(lambda a, b: jnp.where(asks, a, b), query, offer)
 
 
+@_named
 @dataclass(frozen=True)
 class Oracle:
     """Knows phi_u and recommends the best items: what score 1 means."""
 
-    name: ClassVar[str] = "oracle"
+    name: str = "oracle"
     needs_belief: ClassVar[bool] = False
     privileged: ClassVar[bool] = True
 
@@ -162,11 +174,12 @@ class Oracle:
         return recommend(top_items(utilities, simulator.slate_size, view.context.rejected))
 
 
+@_named
 @dataclass(frozen=True)
 class OneAct:
     """Degenerate: asks about the same attribute of the same item for ever."""
 
-    name: ClassVar[str] = "one-act"
+    name: str = "one-act"
     needs_belief: ClassVar[bool] = False
     privileged: ClassVar[bool] = False
 
@@ -178,11 +191,12 @@ class OneAct:
         return ask_attribute(item, jnp.int32(0), simulator.slate_size)
 
 
+@_named
 @dataclass(frozen=True)
 class OneSlate:
     """Degenerate: recommends one slate for ever, the best one for the prior's mean."""
 
-    name: ClassVar[str] = "one-slate"
+    name: str = "one-slate"
     needs_belief: ClassVar[bool] = False
     privileged: ClassVar[bool] = False
 
@@ -192,3 +206,24 @@ class OneSlate:
         del key
         utilities = simulator.items.embeddings @ view.prior.mean
         return recommend(top_items(utilities, simulator.slate_size))
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["slates"], meta_fields=["name"])
+@dataclass(frozen=True)
+class FixedSlates:
+    """Degenerate: recommends the same slates in the same order to everybody.
+
+    slates: (max_turns, k) int32; see `best_fixed_slates`.
+    """
+
+    slates: Any
+
+    name: str = "never-ask"
+    needs_belief: ClassVar[bool] = False
+    privileged: ClassVar[bool] = False
+
+    def act(
+        self, key: jax.Array, view: View, simulator: Simulator, inference: Inference
+    ) -> RecommenderAct:
+        del key
+        return recommend(jnp.asarray(self.slates)[view.context.turn])

@@ -31,15 +31,20 @@ class View(NamedTuple):
 
 
 class Policy(Protocol):
-    """A recommender written in JAX; hashable, so that compiled rollouts are found again.
+    """A recommender written in JAX; a pytree, so that what it was tuned to is not compiled in.
 
     needs_belief: whether the rollout keeps a belief for it.
     privileged: whether it may see the user.
     """
 
-    name: str
-    needs_belief: bool
-    privileged: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs_belief(self) -> bool: ...
+
+    @property
+    def privileged(self) -> bool: ...
 
     def act(
         self, key: jax.Array, view: View, simulator: Simulator, inference: Inference
@@ -133,7 +138,7 @@ def _start(
     return states, jax.vmap(init, in_axes=prior_axis, out_axes=axes, axis_size=len(keys))(prior)
 
 
-@partial(jax.jit, static_argnames=("policy",))
+@jax.jit
 def _act(
     simulator: Simulator, policy: Policy, inference: Inference, state: State, belief: Any
 ) -> RecommenderAct:

@@ -127,7 +127,7 @@ def log_prob(
         jnp.where(in_slate, offer[..., slot], -jnp.inf),
         rejected + jnp.log1p(-critique_rate),
         jnp.where(
-            directed & (response.slot == named) & (response.attribute >= 0),
+            directed & (response.slot == named) & (response.attribute == attribute),
             rejected + jnp.log(critique_rate) + topic[..., attribute] + direction,
             -jnp.inf,
         ),

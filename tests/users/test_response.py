@@ -1,13 +1,12 @@
 """The whole response: `respond` and `log_prob` are one distribution."""
 
-from functools import partial
 from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy.stats import norm
@@ -145,14 +144,6 @@ def situations(draw_from):
     return floats(user), act, items, context, floats(model)
 
 
-@given(situations())
-@settings(max_examples=400, deadline=None)
-def test_probabilities_of_all_responses_sum_to_one(situation):
-    log_probabilities = np.asarray(table(*situation), np.float64)
-    assert not np.isnan(log_probabilities).any()
-    assert np.exp(log_probabilities).sum() == pytest.approx(1.0, abs=1e-5)
-
-
 @given(
     situations(),
     st.lists(
@@ -162,13 +153,14 @@ def test_probabilities_of_all_responses_sum_to_one(situation):
         max_size=n_uniforms,
     ),
 )
-@settings(max_examples=300, deadline=None)
-def test_every_response_drawn_is_a_possible_one(situation, uniforms):
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_probabilities_sum_to_one_and_what_is_drawn_is_possible(situation, uniforms):
+    log_probabilities = np.asarray(table(*situation), np.float64)
+    assert not np.isnan(log_probabilities).any()
+    assert np.exp(log_probabilities).sum() == pytest.approx(1.0, abs=1e-5)
     drawn = draw(np.array([uniforms], np.float32), *situation)
     response = tuple(int(field[0]) for field in drawn)
-    assert response in PLACE
-    # 1 - exp(-rate) and Phi may round to probabilities 0 and 1 in `respond`, not the other way
-    assert table(*situation)[PLACE[response]] > -np.inf
+    assert log_probabilities[PLACE[response]] > -np.inf
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
@@ -393,19 +385,20 @@ def test_an_empty_recommendation_can_only_be_rejected_or_left():
     assert np.exp(log_probabilities).sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_batches_of_users_equal_single_users():
+@jax.jit
+def batch_table(embeddings, act):
+    percept = perceive(embeddings, act, ITEMS, MODEL)
+    users, context = User.typical(embeddings, MODEL), make_context()
+    return jax.vmap(lambda response: log_prob(response, users, act, percept, context, MODEL))(ALL)
+
+
+@pytest.mark.parametrize("act", [RECOMMENDED, ASKED_ITEM, ASKED_ATTRIBUTE])
+def test_batches_of_users_equal_single_users(act):
     """What a belief does: many embeddings, one response; the batch axis leads."""
-    rng = np.random.default_rng(1)
-    embeddings = jnp.asarray(rng.normal(size=(4, D)), jnp.float32)
-    context = make_context()
-    single = jax.jit(partial(table, items=ITEMS, context=context, model=MODEL))
-    for act in (RECOMMENDED, ASKED_ITEM, ASKED_ATTRIBUTE):
-        percept = perceive(embeddings, act, ITEMS, MODEL)
-        users = User.typical(embeddings, MODEL)
-        batch = jax.jit(
-            jax.vmap(lambda response: log_prob(response, users, act, percept, context, MODEL))
-        )(ALL)
-        assert batch.shape == (len(ROWS), 4)
-        for i in range(4):
-            alone = single(User(embeddings[i], users.temperature, jnp.float32(1.0), users.critique_rate), act)
-            np.testing.assert_allclose(batch[:, i], alone, rtol=1e-4, atol=1e-5)
+    embeddings = np.random.default_rng(1).normal(size=(4, D)).astype(np.float32)
+    batch = batch_table(embeddings, act)
+    assert batch.shape == (len(ROWS), 4)
+    for i in range(4):
+        user = User(embeddings[i], MODEL.temperature, jnp.float32(1.0), MODEL.critique_rate)
+        alone = table(user, act, ITEMS, make_context(), MODEL)
+        np.testing.assert_allclose(batch[:, i], alone, rtol=1e-4, atol=1e-5)

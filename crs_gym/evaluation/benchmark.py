@@ -1,0 +1,132 @@
+"""Benchmarks of the reference policies on the fixed evaluation users."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from crs_gym.envs.icer import IcerEnv
+from crs_gym.evaluation.results import Result
+from crs_gym.inference import Inference
+from crs_gym.policies import make_policy
+from crs_gym.simulation import (
+    Episodes,
+    Policy,
+    Simulator,
+    evaluation_keys,
+    evaluation_seeds,
+    rollout,
+)
+from crs_gym.users import UserModel
+
+CHUNK = 256
+"""Episodes played at once; the last chunk is filled up, so that nothing is compiled twice."""
+
+
+def make_env(env_id: str, env_kwargs: Mapping[str, Any], split: str) -> IcerEnv:
+    """The unwrapped environment, with the users of `split`.
+
+    Raises:
+        ValueError: an id that is not an Icer environment's; the message lists them.
+    """
+    known = sorted(i for i in gymnasium.registry if i.startswith("crs/"))
+    if env_id not in known:
+        raise ValueError(f"unknown environment {env_id!r}; there are {', '.join(known)}")
+    env = gymnasium.make(env_id, **{**env_kwargs, "split": split}).unwrapped
+    assert isinstance(env, IcerEnv)
+    return env
+
+
+def play_policy(
+    simulator: Simulator, policy: Policy, inference: Inference, seed: int, episodes: int
+) -> Episodes:
+    """The first `episodes` of evaluation list `seed`, as NumPy arrays with a leading axis."""
+    keys = evaluation_keys(seed, episodes)
+    size = min(CHUNK, episodes)
+    chunks = []
+    for start in range(0, episodes, size):
+        part = keys[np.minimum(np.arange(start, start + size), episodes - 1)]
+        chunks.append(jax.device_get(rollout(simulator, policy, inference, part)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:episodes], *chunks)
+
+
+def result_of(
+    env: IcerEnv,
+    env_id: str,
+    env_kwargs: Mapping[str, Any],
+    policy: str,
+    episodes: Episodes,
+    seed: int,
+    wall_seconds: float,
+    **fields: Any,
+) -> Result:
+    """The episodes of one policy as a `Result`; `fields` are further fields of it."""
+    changes = env_kwargs.get("user_model")
+    plain = {k: v for k, v in env_kwargs.items() if k not in ("world", "split", "render_mode")}
+    return Result(
+        env_id=env_id,
+        env_kwargs=plain,
+        world_name=env.world.name,
+        world_hash=env.world.hash,
+        user_model=dict(UserModel.of(env.world, changes)._asdict()),
+        user_kind="rule",
+        policy=policy,
+        policy_kwargs=fields.pop("policy_kwargs", {}),
+        evaluation_seed=seed,
+        episode_seeds=evaluation_seeds(seed, len(episodes.reward)).tolist(),
+        user_ids=episodes.user_id.tolist(),
+        scores=[round(float(x), 6) for x in episodes.reward],
+        turns=episodes.turns.tolist(),
+        accepted=episodes.accepted.tolist(),
+        left=episodes.left.tolist(),
+        utilities=[round(float(x), 6) for x in episodes.utility],
+        wall_seconds=round(wall_seconds, 3),
+        command=fields.pop("command", list(sys.argv)),
+        **fields,
+    )
+
+
+def benchmark(
+    env_id: str = "crs/IcerMacro-v0",
+    policies: Sequence[str] = ("random", "popularity", "belief-greedy", "ask-n", "oracle"),
+    episodes: int = 1000,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> list[Result]:
+    """Plays every policy on the same evaluation users.
+
+    Args:
+        env_id: a registered environment.
+        policies: names for `make_policy`; what is tuned is tuned on training users.
+        episodes: users, each with one conversation.
+        seed: which fixed list of evaluation users, at least 0.
+        env_kwargs: arguments of the environment, JSON values; `split` is set here.
+
+    Raises:
+        ValueError: unknown names; the message lists what exists.
+    """
+    kwargs = dict(env_kwargs or {})
+    train, env = (make_env(env_id, kwargs, split) for split in ("train", "evaluation"))
+    core = env.core
+    evaluation_seeds(seed, episodes)
+    chosen = []
+    bar = tqdm(policies, desc="benchmark", unit="policy", disable=not progress)
+    for name in bar:
+        bar.set_postfix_str(name)
+        policy = make_policy(name, train.core.simulator, core.inference)
+        begun = time.perf_counter()
+        played = play_policy(core.simulator, policy, core.inference, seed, episodes)
+        seconds = time.perf_counter() - begun
+        tuned = {"tuned": policy.name} if policy.name != name else {}
+        chosen.append(
+            result_of(env, env_id, kwargs, name, played, seed, seconds, policy_kwargs=tuned)
+        )
+    return chosen

@@ -1,0 +1,64 @@
+"""Reference policies by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from crs_gym.inference import Inference
+from crs_gym.policies.reference import (
+    AskThenRecommend,
+    BeliefGreedy,
+    Greedy,
+    OneAct,
+    OneSlate,
+    Oracle,
+    Popularity,
+    Random,
+)
+from crs_gym.policies.tuning import best_fixed_slates, choose_questions
+from crs_gym.simulation import Policy, Simulator
+
+Builder = Callable[[Simulator, Inference], Policy]
+
+POLICIES: Mapping[str, Builder] = MappingProxyType(
+    {
+        "random": lambda simulator, inference: Random(),
+        "popularity": lambda simulator, inference: Popularity(),
+        "greedy": lambda simulator, inference: Greedy(),
+        "belief-greedy": lambda simulator, inference: BeliefGreedy(),
+        "ask-n": choose_questions,
+        "oracle": lambda simulator, inference: Oracle(),
+        "one-act": lambda simulator, inference: OneAct(),
+        "one-slate": lambda simulator, inference: OneSlate(),
+        "never-ask": lambda simulator, inference: best_fixed_slates(simulator),
+    }
+)
+"""What builds each policy from a simulator of the training users and an inference."""
+
+_ASK = re.compile(r"ask-(\d+)-(item|attribute)")
+
+
+def make_policy(name: str, simulator: Simulator, inference: Inference) -> Policy:
+    """The policy of that name.
+
+    `ask-n` asks n questions and then recommends, with n and the kind of question chosen on
+    training users; `ask-3-item` or `ask-3-attribute` fix both.
+
+    Args:
+        name: a key of `POLICIES`, or `ask-<n>-item` or `ask-<n>-attribute`.
+        simulator: of the training users; what is tuned is tuned on these.
+
+    Raises:
+        ValueError: an unknown name; the message lists the names.
+    """
+    if name in POLICIES:
+        return POLICIES[name](simulator, inference)
+    if match := _ASK.fullmatch(name):
+        about = "item" if match[2] == "item" else "attribute"
+        return AskThenRecommend(int(match[1]), about)
+    raise ValueError(
+        f"unknown policy {name!r}; there are {', '.join(POLICIES)}, and ask-<n>-item and "
+        "ask-<n>-attribute with a number"
+    )

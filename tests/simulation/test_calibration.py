@@ -1,0 +1,95 @@
+"""Calibrated worlds meet the targets, and the figures are what conversations show."""
+
+import numpy as np
+import pytest
+
+from crs_gym.inference import PriorSamples
+from crs_gym.policies.reference import Oracle, Popularity, Random
+from crs_gym.simulation import Simulator, evaluation_keys, rollout
+from crs_gym.simulation.calibration import Targets, calibrate, measure
+from crs_gym.users import UserModel
+from crs_gym.world.generate import generate
+
+
+def assert_targets_hold(figures):
+    assert figures["random"] <= 0.15
+    assert figures["popularity"] <= 0.35
+    assert figures["fixed"] <= 0.35
+    assert figures["oracle"] >= 0.95
+
+
+def test_small_world(small_world):
+    assert_targets_hold(small_world.report["calibration"])
+    # on other users than the report's
+    assert_targets_hold(measure(small_world, Targets(users=512), seed=77))
+
+
+def test_default_world():
+    assert_targets_hold(calibrate(generate()).report["calibration"])
+
+
+def test_utilities_are_in_units_of_their_mean_deviation(small_world):
+    rng = np.random.default_rng(0)
+    rows = rng.choice(np.flatnonzero(~small_world.evaluation), 2000)
+    noise = rng.standard_normal((2000, small_world.dim))
+    phi = small_world.user_mean[rows] + small_world.user_std[rows] * noise
+    assert (phi @ small_world.item_embeddings.T).std(1).mean() == pytest.approx(1, abs=0.03)
+
+
+def test_every_user_weighs_quality_alike(small_world):
+    assert len(set(small_world.user_mean[:, 0].tolist())) == 1
+    assert (small_world.user_std[:, 0] == 0).all()
+
+
+def test_targets_attributes_have_the_deviation_asked_for(small_world):
+    rng = np.random.default_rng(0)
+    rows = rng.choice(np.flatnonzero(~small_world.evaluation), 2000)
+    noise = rng.standard_normal((2000, small_world.dim))
+    phi = small_world.user_mean[rows] + small_world.user_std[rows] * noise
+    target = phi / np.linalg.norm(phi, axis=1, keepdims=True)
+    target *= small_world.user_model["target_scale"]
+    root_mean_square = np.sqrt(((target @ small_world.cavs.T) ** 2).mean())
+    assert root_mean_square == pytest.approx(Targets().target_deviation, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("policy", "turns", "name"),
+    [(Random(), 7, "random"), (Popularity(), 7, "popularity"), (Oracle(), 1, "oracle")],
+)
+def test_figures_are_the_rates_of_conversations(small_world, policy, turns, name):
+    simulator = Simulator.of(small_world, max_turns=turns, split="evaluation")
+    keys = evaluation_keys(0, 1500)
+    rate = float(rollout(simulator, policy, PriorSamples.of(2, 8), keys).accepted.mean())
+    figure = measure(small_world, Targets(users=1500), seed=5)[name]
+    # two independent estimates, each with at most binomial variance
+    error = np.sqrt(2 * figure * (1 - figure) / 1500)
+    assert abs(rate - figure) < 4 * error
+
+
+def test_deterministic(small_world):
+    again = calibrate(generate(600, 8, 6, 200, name="small"), Targets(users=512))
+    assert again.hash == small_world.hash
+
+
+def test_calibrating_anew_forgets_the_old_calibration(small_world):
+    heavy = small_world.user_mean.copy()
+    heavy[:, 0] *= 20  # as if quality had counted for far more before
+    again = calibrate(small_world.replace(user_mean=heavy), Targets(users=512))
+    assert dict(again.user_model) == dict(small_world.user_model)
+    np.testing.assert_allclose(again.user_mean, small_world.user_mean, rtol=1e-3, atol=1e-5)
+
+
+def test_items_attributes_and_split_stay(small_world):
+    raw = generate(600, 8, 6, 200, name="small")
+    np.testing.assert_array_equal(raw.item_embeddings, small_world.item_embeddings)
+    np.testing.assert_array_equal(raw.cavs, small_world.cavs)
+    np.testing.assert_array_equal(raw.evaluation, small_world.evaluation)
+    # tastes keep their proportions
+    ratio = small_world.user_mean[:, 1:] / raw.user_mean[:, 1:]
+    np.testing.assert_allclose(ratio, np.full_like(ratio, ratio[0, 0]), rtol=1e-4)
+    assert set(small_world.user_model) <= set(UserModel._fields)
+
+
+def test_a_world_that_cannot_meet_the_targets():
+    with pytest.raises(ValueError, match="no temperature from 0.15 to 0.05 meets"):
+        calibrate(generate(60, 3, 2, 8), Targets(users=64))
