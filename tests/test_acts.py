@@ -16,9 +16,9 @@ from crs_gym.acts import (
     Critique,
     ItemQuery,
     Leave,
+    Recommendation,
     RecommenderAct,
     RecommenderKind,
-    Recommendation,
     Reject,
     Turn,
     UserAct,
@@ -141,8 +141,7 @@ def test_acts_go_through_jit_vmap_and_scan():
     assert all(field.dtype == jnp.int32 for field in (*same, *scanned))
     history = Turn(jax.tree.map(lambda x: jnp.stack([x] * 3), acts[0]), scanned)
     assert readable_turns(history) == [
-        (Recommendation((3, 5)), response)
-        for response in (Accept(5), Reject(), Critique(3, 1, 1))
+        (Recommendation((3, 5)), response) for response in (Accept(5), Reject(), Critique(3, 1, 1))
     ]
 
 

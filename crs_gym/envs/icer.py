@@ -184,8 +184,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         self._talk: Talk | None = None
         self._mask: np.ndarray | None = None
 
-        shapes = jax.eval_shape(self._blocks, self._seed_key)
-        self.layout = layout({name: block.shape for name, block in shapes.items()})
+        self.layout = self._layout()
         size = max(place.stop for place in self.layout.values())
         self.action_space = self.core.codec.space(simulator)
         self.observation_space = spaces.Box(-bound, bound, (size,), np.float32)
@@ -210,8 +209,17 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             raise ValueError(f"unknown observation {observation!r}; there are {', '.join(codecs)}")
         return codecs[observation]
 
-    def _blocks(self, key: jax.Array) -> dict[str, jax.Array]:
-        return self.core.observer.encode(believer(self.core, open_talk(self.core, key)))
+    def _layout(self) -> dict[str, slice]:
+        names: list[str] = []
+
+        def shapes(key: jax.Array) -> list[jax.Array]:
+            talk = believer(self.core, open_talk(self.core, key))
+            blocks = self.core.observer.encode(talk)
+            names.extend(blocks)  # as a pytree, a dictionary would come back sorted
+            return list(blocks.values())
+
+        blocks = jax.eval_shape(shapes, self._seed_key)
+        return layout({n: block.shape for n, block in zip(names, blocks, strict=True)})
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -88,7 +89,7 @@ def result_of(
         left=episodes.left.tolist(),
         utilities=[round(float(x), 6) for x in episodes.utility],
         wall_seconds=round(wall_seconds, 3),
-        command=fields.pop("command", list(sys.argv)),
+        command=fields.pop("command", [Path(sys.argv[0]).name, *sys.argv[1:]]),
         **fields,
     )
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from crs_gym.evaluation.results import RULE, Result, canonical_json
 from crs_gym.evaluation.statistics import (
-    RESAMPLES,
     Interval,
     Scores,
     normalised_percentiles,
@@ -46,7 +45,7 @@ class Row(NamedTuple):
     """One policy of a table, over all its training runs.
 
     policy: its name; with its settings where a table holds several variants of one name.
-    rank: at least 1; None for the oracle.
+    rank: at least 1; None for the oracle, and where there is only one user.
     score: normalised return with its 95% interval; None where the table is not normalised.
     reward: return with its 95% interval.
     success: share of accepted episodes.
@@ -179,34 +178,39 @@ def is_stale(path: str | Path, results: Iterable[Result]) -> bool:
 
 def _table(results: Sequence[Result]) -> Table:
     first = results[0]
-    runs = defaultdict(list)
+    runs: defaultdict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
         if any(other.path == result.path for other in runs[result.variant]):
             raise DataError(f"{result.path} was given twice; one run must be counted once")
         runs[result.variant].append(result)
+    users = np.array(first.user_ids)
     scores = [
-        Scores([r.scores for r in group], group[0].user_ids, group[0].episode_seeds)
+        Scores(np.array([r.scores for r in group]), users, np.array(first.episode_seeds))
         for group in runs.values()
     ]
     for result in results:
-        if result.user_ids != first.user_ids:
+        if (result.user_ids, result.user_model) != (first.user_ids, first.user_model):
             raise DataError(
                 f"{result.path} and {first.path} have the same episode seeds but other users; one "
-                "of them is from another version: evaluate it again"
+                "of them is from another version, or its changes of the user model are not among "
+                "its env_kwargs: evaluate it again"
             )
+    names = [name for name, _ in runs]
+    problem: str | None
     try:
         resampled = resampled_means(scores)
-    except ValueError as error:  # fewer than two users
-        resampled, problem = np.tile([[s.mean] for s in scores], RESAMPLES), str(error)
+    except ValueError as error:  # fewer than two users: nothing can be told apart
+        resampled, problem = np.array([[own.mean] for own in scores]), str(error)
         normalised: list[Interval | None] = [None] * len(scores)
+        ranked: list[int] = []
     else:
-        normalised, problem = _normalised([name for name, _ in runs], scores, resampled)
-    ranked = [n for n, (name, _) in enumerate(runs) if name != ORACLE]
+        normalised, problem = _normalised(names, scores, resampled)
+        ranked = [n for n, name in enumerate(names) if name != ORACLE]
     rank_of = dict(zip(ranked, ranks(resampled[ranked]), strict=True))
     n_turns = max(max(result.turns) for result in results)
     rows = [
         Row(
-            policy=_label(group[0], [name for name, _ in runs]),
+            policy=_label(group[0], names),
             rank=rank_of.get(n),
             score=normalised[n],
             reward=percentile_interval(scores[n].mean, resampled[n]),

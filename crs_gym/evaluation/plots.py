@@ -66,7 +66,14 @@ def benchmark_plot(
     intervals = [row.reward if row.score is None else row.score for row in rows]
     for y, (interval, kind) in enumerate(zip(intervals, kinds, strict=True)):
         colour, marker, _ = _KINDS[kind]
-        forest.plot([interval.low, interval.high], [y, y], color=colour, lw=2.6, alpha=0.5)
+        forest.plot(
+            [interval.low, interval.high],
+            [y, y],
+            color=colour,
+            lw=2.6,
+            alpha=0.5,
+            solid_capstyle="butt",
+        )
         forest.plot(interval.mean, y, marker, color=colour, ms=4.5, mec="white", mew=0.6)
     forest.set_yticks(range(len(rows)), [row.policy for row in rows], parse_math=False)
     forest.set_ylim(-0.7, len(rows) - 0.3)
@@ -259,7 +266,7 @@ def _spread(heights: Sequence[float], gap: float, low: float, high: float) -> li
     return [max(place, low + n * gap) for n, place in enumerate(places)]
 
 
-def _thousands(value: float, _: int) -> str:
+def _thousands(value: float, _: float) -> str:
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"

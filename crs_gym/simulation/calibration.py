@@ -74,7 +74,8 @@ def calibrate(world: World, targets: Targets | None = None, seed: int = 0) -> Wo
     tastes -= tastes.mean(1, keepdims=True)
     quality = world.item_embeddings[:, 0] - world.item_embeddings[:, 0].mean()
     unit = float(np.sqrt((tastes**2).mean()))
-    mean_tastes = (world.user_mean[~world.evaluation].mean(0) @ world.item_embeddings.T) / unit
+    mean_user = world.user_mean[~world.evaluation].mean(0)
+    mean_tastes = (mean_user[1:] @ world.item_embeddings[:, 1:].T) / unit
     best: dict[str, Any] | None = None
     for temperature in TEMPERATURES:
         best = None

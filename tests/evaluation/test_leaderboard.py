@@ -130,14 +130,16 @@ def test_one_user_gives_no_interval() -> None:
     (table,) = tables([result("random", 0, **few), result("oracle", 1, **few)])
     assert table.problem is not None
     assert "at least two users" in table.problem
+    assert [row.rank for row in table.rows] == [None, None]
 
 
 def test_what_cannot_be_counted() -> None:
     with pytest.raises(DataError, match="given twice"):
         tables([*REFERENCE, REFERENCE[0]])
-    other = result("popularity", 0.1, user_ids=np.arange(EPISODES))
-    with pytest.raises(DataError, match=r"other users.*evaluate it again"):
-        tables([*REFERENCE, other])
+    for change in ({"user_ids": np.arange(EPISODES)}, {"user_model": {"temperature": 9}}):
+        other = result("popularity", 0.1, **change)
+        with pytest.raises(DataError, match=r"other users.*evaluate it again"):
+            tables([*REFERENCE, other])
 
 
 def test_the_text_is_the_same_in_any_order() -> None:

@@ -1,11 +1,12 @@
 """Calibrated worlds meet the targets, and the figures are what conversations show."""
 
+import jax
 import numpy as np
 import pytest
 
 from crs_gym.inference import PriorSamples
 from crs_gym.policies.reference import Oracle, Popularity, Random
-from crs_gym.simulation import Simulator, evaluation_keys, rollout
+from crs_gym.simulation import Simulator, rollout
 from crs_gym.simulation.calibration import Targets, calibrate, measure
 from crs_gym.users import UserModel
 from crs_gym.world.generate import generate
@@ -52,18 +53,16 @@ def test_targets_attributes_have_the_deviation_asked_for(small_world):
     assert root_mean_square == pytest.approx(Targets().target_deviation, rel=0.05)
 
 
-@pytest.mark.parametrize(
-    ("policy", "turns", "name"),
-    [(Random(), 7, "random"), (Popularity(), 7, "popularity"), (Oracle(), 1, "oracle")],
-)
-def test_figures_are_the_rates_of_conversations(small_world, policy, turns, name):
-    simulator = Simulator.of(small_world, max_turns=turns, split="evaluation")
-    keys = evaluation_keys(0, 1500)
-    rate = float(rollout(simulator, policy, PriorSamples.of(2, 8), keys).accepted.mean())
-    figure = measure(small_world, Targets(users=1500), seed=5)[name]
-    # two independent estimates, each with at most binomial variance
-    error = np.sqrt(2 * figure * (1 - figure) / 1500)
-    assert abs(rate - figure) < 4 * error
+def test_figures_are_the_rates_of_conversations(small_world):
+    simulator = Simulator.of(small_world, split="evaluation")
+    keys = jax.random.split(jax.random.key(0), 1500)
+    figures = measure(small_world, Targets(users=1500), seed=5)
+    for policy, turns in ((Random(), 7), (Popularity(), 7), (Oracle(), 1)):
+        episodes = rollout(simulator, policy, PriorSamples.of(2, 8), keys)
+        rate = float((episodes.accepted & (episodes.turns <= turns)).mean())
+        figure = figures[policy.name]
+        # two independent estimates, each with at most binomial variance
+        assert abs(rate - figure) < 4 * np.sqrt(2 * figure * (1 - figure) / 1500)
 
 
 def test_deterministic(small_world):

@@ -10,9 +10,9 @@ from crs_gym.acts import (
     NONE,
     AttributeQuery,
     ItemQuery,
+    Recommendation,
     RecommenderAct,
     RecommenderKind,
-    Recommendation,
     UserKind,
     readable_turns,
     response_to_readable,
@@ -223,9 +223,7 @@ def test_all_responses_occur_and_the_bookkeeping_follows(lively):
         history = pick(outcomes.turn, (slice(None), b))
         critiques = history.response.attribute[history.response.kind == UserKind.CRITIQUE]
         assert len(set(critiques)) == len(critiques)
-        np.testing.assert_array_equal(
-            np.flatnonzero(last.context.critiqued[b]), np.sort(critiques)
-        )
+        np.testing.assert_array_equal(np.flatnonzero(last.context.critiqued[b]), np.sort(critiques))
         refused = history.act.slate[
             (history.act.kind == RECOMMEND) & (history.response.kind != UserKind.ACCEPT)
         ]
@@ -270,9 +268,7 @@ def test_another_reward(small_world):
 
 def test_a_finished_conversation_stays_as_it_is(small_world):
     simulator = Simulator.of(small_world, user_model=ACCEPTING)
-    state, outcome = step(
-        simulator, reset(simulator, seed_key(2)), act_of(RECOMMEND, [10, 20])
-    )
+    state, outcome = step(simulator, reset(simulator, seed_key(2)), act_of(RECOMMEND, [10, 20]))
     assert outcome.terminated
     for act in (act_of(RECOMMEND, [1, 2]), act_of(ASK_ATTRIBUTE, [3, NONE], 1, 1)):
         after, idle = step(simulator, state, act)
@@ -322,7 +318,10 @@ def test_critiques_end_with_the_attributes(small_world):
 
 def context_with(rejected=(), n_items=10):
     return Context(
-        jnp.int32(0), jnp.int32(0), jnp.zeros(4, bool), jnp.isin(jnp.arange(n_items), jnp.array(rejected, int))
+        jnp.int32(0),
+        jnp.int32(0),
+        jnp.zeros(4, bool),
+        jnp.isin(jnp.arange(n_items), jnp.array(rejected, int)),
     )
 
 

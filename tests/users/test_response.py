@@ -43,7 +43,9 @@ def make_items(embeddings, cavs):
     centred = embeddings - embeddings.mean(0)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(embeddings))
     root = vectors * np.sqrt(values.clip(0))
-    return Items(*map(jnp.float32, (embeddings, embeddings @ cavs.T, cavs, embeddings.mean(0), root)))
+    return Items(
+        *map(jnp.float32, (embeddings, embeddings @ cavs.T, cavs, embeddings.mean(0), root))
+    )
 
 
 def make_act(kind, slate, attribute=0, direction=1):
@@ -215,7 +217,9 @@ def test_queries_in_closed_form():
     items, cavs = (np.asarray(x, np.float64) for x in (ITEMS.embeddings, ITEMS.cavs))
     stay = np.exp(-(0.05 + 0.02 * 2 + 0.04 * 2) / 1.3)  # the query itself counts as a question
     context = make_context()
-    asked = np.exp(table(USER, make_act(RecommenderKind.ASK_ITEM, [1, 5, 0]), ITEMS, context, MODEL))
+    asked = np.exp(
+        table(USER, make_act(RecommenderKind.ASK_ITEM, [1, 5, 0]), ITEMS, context, MODEL)
+    )
     expected = np.zeros(len(ROWS))
     weights = np.exp(items[[1, 5, 0]] @ phi / 0.7)
     for slot in range(K):
@@ -346,7 +350,14 @@ def test_impossible_responses(act, response):
 def test_a_critique_of_the_wrong_referent_is_impossible(direction):
     context = make_context()
     values = [
-        float(one(UserAct(*map(jnp.int32, (UserKind.CRITIQUE, s, 0, direction))), RECOMMENDED, context, MODEL))
+        float(
+            one(
+                UserAct(*map(jnp.int32, (UserKind.CRITIQUE, s, 0, direction))),
+                RECOMMENDED,
+                context,
+                MODEL,
+            )
+        )
         for s in (0, 2)
     ]
     assert sorted(np.isfinite(values)) == [False, True]

@@ -1,0 +1,1 @@
+"""Learners, run from a checkout; not part of the installed package."""

@@ -1,0 +1,765 @@
+"""PPO and MaskablePPO from Stable-Baselines3 on the Icer environments.
+
+    python -m agents.sb3.train --env crs/IcerMacro-v0 --total-steps 150000 --out runs/macro
+
+A run's folder holds `config.json`, `curve.json`, `checkpoints/`, `final.safetensors`,
+`best.safetensors` and, after the evaluation, `results/`. Every checkpoint is one safetensors file
+of weights, optimiser state and settings; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+import tyro
+from gymnasium import spaces
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.utils import set_random_seed
+from tqdm import tqdm
+
+from crs_gym.envs.sb3 import IcerVecEnv
+from crs_gym.evaluation.agents import evaluate as evaluate_predict
+from crs_gym.evaluation.agents import play
+from crs_gym.evaluation.results import Result, package_version, read, write
+from crs_gym.world import DEFAULT_WORLD, DataError
+
+_FORMAT = "crs-gym sb3 policy 1"
+# environment seeds of the validation episodes: above all that training and evaluation lists use
+_VALIDATION = 2**48
+
+
+def parse_env_kwargs(texts: list[str]) -> dict[str, Any]:
+    """`{"a": 1}` or `a=1 b=two` to a dictionary; values are JSON where they can be.
+
+    Raises:
+        ValueError: a text that is neither.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        if text.lstrip().startswith("{"):
+            values.update(json.loads(text))
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"expected JSON or key=value, not {text!r}")
+        try:
+            values[name] = json.loads(value)
+        except json.JSONDecodeError:
+            values[name] = value
+    return values
+
+
+EnvKwargs = Annotated[
+    dict[str, Any],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="JSON|KEY=VALUE",
+        instance_from_str=parse_env_kwargs,
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps(value)],
+    ),
+]
+
+
+@dataclass
+class Args:
+    """Trains a recommender with Stable-Baselines3."""
+
+    algo: Literal["ppo", "maskable-ppo"] = "ppo"
+    """learner; maskable-ppo never tries what the action mask forbids"""
+    env: str = "crs/IcerMacro-v0"
+    """environment id"""
+    world: str = DEFAULT_WORLD
+    """name of a bundled world, or path of a world file"""
+    env_kwargs: EnvKwargs = field(default_factory=dict)
+    """further arguments of the environment: JSON, or key=value pairs"""
+    out: Path = Path("runs/sb3")
+    """folder of the run"""
+    seed: int = 0
+    """training seed, at least 0"""
+    total_steps: int = 150_000
+    """environment steps, rounded up to whole rollouts"""
+    n_envs: int = 64
+    """conversations stepped together"""
+    n_steps: int = 32
+    """steps of each conversation in a rollout"""
+    batch_size: int = 512
+    """transitions in a minibatch"""
+    n_epochs: int = 6
+    """passes over a rollout"""
+    learning_rate: float = 1e-3
+    """of Adam"""
+    anneal: bool = True
+    """let the learning rate and the entropy bonus fall linearly, to a twentieth at total_steps"""
+    gamma: float = 1.0
+    """discount; 1, for episodes are short and their return is what is reported"""
+    gae_lambda: float = 0.95
+    """lambda of the advantage estimate"""
+    clip_range: float = 0.2
+    """of PPO's ratio"""
+    ent_coef: float = 0.02
+    """weight of the entropy bonus"""
+    vf_coef: float = 0.5
+    """weight of the value loss"""
+    max_grad_norm: float = 0.5
+    """gradients are clipped to this norm"""
+    net_width: int = 128
+    """units of each of the two hidden layers, in the actor and in the critic"""
+    bootstrap_at_limit: bool = False
+    """add the value of what would follow after the turn limit; the score knows no such turns"""
+    validate_every: int = 16_384
+    """steps between evaluations on users of the training split"""
+    validation_episodes: int = 512
+    """conversations of each of them, always the same; 0 for none"""
+    keep: Literal["last", "best"] = "last"
+    """which policy becomes the final one: the last, or the best on validation"""
+    checkpoint_every: int = 32_768
+    """steps between checkpoints, rounded up to whole rollouts; a run of another spacing is another
+    run, because new conversations begin at each"""
+    keep_checkpoints: int = 2
+    """how many checkpoints to keep, the newest"""
+    evaluation_episodes: int = 1000
+    """conversations with evaluation users at the end; 0 for none"""
+    evaluation_seed: int = 0
+    """which fixed list of evaluation users"""
+    resume: bool = False
+    """continue from the newest checkpoint in `out`, or begin where there is none"""
+    track: bool = False
+    """log to Weights & Biases; offline when there is no API key and WANDB_MODE is not set"""
+    wandb_project: str = "crs-gym"
+    """project there"""
+    torch_threads: int = 1
+    """threads of torch; more seldom help networks as small as these"""
+    progress: bool = True
+    """show a progress bar on a terminal"""
+
+
+# what may differ between a run and its continuation: nothing that changes what is learnt
+_FREE = {
+    "out",
+    "total_steps",
+    "keep",
+    "keep_checkpoints",
+    "evaluation_episodes",
+    "evaluation_seed",
+    "resume",
+    "track",
+    "wandb_project",
+    "torch_threads",
+    "progress",
+}
+
+
+class Standardise(BaseFeaturesExtractor):
+    """Observations to mean 0 and variance 1, clipped to [-5, 5], with statistics that are part of
+    the policy's weights.
+    """
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        size = int(np.prod(observation_space.shape))
+        super().__init__(observation_space, size)
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("square", torch.zeros(size, dtype=torch.float64))
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        # a feature that hardly varied so far must not be blown up when it does
+        deviation = self.square.sqrt().clamp_min(1e-3)
+        scaled = (observations - self.mean.float()) / deviation.float()
+        return scaled.clamp(-5.0, 5.0)
+
+    def update(self, observations: np.ndarray) -> None:
+        """Takes in observations (n, D), weighted like all that came before."""
+        new = torch.as_tensor(observations, dtype=torch.float64)
+        count = self.count + len(new)
+        delta = new.mean(0) - self.mean
+        share = len(new) / count
+        self.square += share * (new.var(0, unbiased=False) - self.square)
+        self.square += share * (1 - share) * delta**2
+        self.mean += share * delta
+        self.count.copy_(count)
+
+
+class TrainingEnv(IcerVecEnv):
+    """An `IcerVecEnv` whose turn limit ends the episode, unless `bootstrap` says otherwise.
+
+    SB3 adds the value of the observation after a truncation. Here the limit is part of the task,
+    the observation counts the turns, and no state beyond the limit is ever visited, so that value
+    is never learnt.
+    """
+
+    bootstrap: bool = False
+
+    def reset(self) -> np.ndarray:
+        return super().reset().copy()
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        observations, rewards, dones, infos = super().step_wait()
+        if not self.bootstrap:
+            for info in infos:
+                info.pop("TimeLimit.truncated", None)
+        # SB3 adds to the rewards in place
+        return observations.copy(), rewards.copy(), dones, infos
+
+
+@dataclass
+class Trained:
+    """A policy that has been trained.
+
+    policy: SB3's policy module.
+    config: the arguments of the run, as JSON values, and `world_hash`.
+    steps: environment steps behind it.
+    curve: validations so far: steps, seconds, mean return, success, turns.
+    """
+
+    policy: Any
+    config: dict[str, Any]
+    steps: int
+    curve: list[dict[str, float]]
+
+    def predict(self, observations: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+        """(B, D) observations and (B, n) masks to the most probable actions (B, ...)."""
+        masked = {} if self.config["algo"] == "ppo" else {"action_masks": masks}
+        actions, _ = self.policy.predict(observations, deterministic=True, **masked)
+        return np.asarray(actions)
+
+
+def train(args: Args) -> Trained:
+    """Trains, validates, saves and evaluates as `args` say.
+
+    Raises:
+        ValueError: arguments that make no sense, or differ from those of the run to resume.
+        FileExistsError: `args.out` holds a run and `resume` is off.
+        gymnasium.error.Error: no such environment.
+    """
+    torch.set_num_threads(args.torch_threads)
+    env_kwargs = _env_kwargs(args)
+    venv = TrainingEnv(args.env, args.n_envs, args.seed, env_kwargs)
+    venv.bootstrap = args.bootstrap_at_limit
+    _check(args, venv)
+    config = {**_json_args(args), "world_hash": venv.env.world.hash}
+    newest = _prepare(args, config)
+
+    model = _model(args, venv)
+    run = _Run(args, config, venv, model)
+    if newest is not None:
+        run.restore(newest)
+    final = args.out / "final.safetensors"
+    if newest is not None and run.steps >= args.total_steps and final.is_file():
+        trained = load_policy(final)
+        path = _result_path(args, trained)
+        if path is None or path.is_file():
+            print(f"{args.out}: finished, {run.steps} steps; nothing to do")
+            return trained
+    logger = _track(args, config) if args.track else None
+    model.set_logger(Logger(None, [] if logger is None else [logger]))
+    try:
+        run.learn(logger)
+        trained = run.finish(final)
+        if args.evaluation_episodes:
+            result = evaluate(
+                trained, args.env, env_kwargs, args.evaluation_seed, args.evaluation_episodes
+            )
+            path = write(result, args.out / "results")
+            summary = result.summary()
+            print(
+                f"evaluation: return {summary.score:.3f}, success {summary.success:.3f}, "
+                f"turns {summary.turns:.2f} ({path})"
+            )
+            if logger is not None:
+                logger.summarise(summary._asdict())
+    finally:
+        if logger is not None:
+            logger.close()
+        venv.close()
+    return trained
+
+
+def evaluate(
+    trained: Trained,
+    env_id: str,
+    env_kwargs: Mapping[str, Any] | None = None,
+    evaluation_seed: int = 0,
+    episodes: int = 1000,
+) -> Result:
+    """What the policy scores on evaluation users."""
+    settings = {k: v for k, v in trained.config.items() if k not in _NOT_SETTINGS}
+    return evaluate_predict(
+        env_id,
+        env_kwargs,
+        trained.predict,
+        policy=f"sb3-{trained.config['algo']}",
+        policy_kwargs=settings,
+        evaluation_seed=evaluation_seed,
+        episodes=episodes,
+        training_seed=trained.config["seed"],
+        training_steps=trained.steps,
+        extra={"curve": trained.curve},
+    )
+
+
+# not part of how a policy was learnt, or told elsewhere in a result
+_NOT_SETTINGS = (_FREE - {"keep"}) | {
+    "env",
+    "world",
+    "world_hash",
+    "env_kwargs",
+    "seed",
+    "algo",
+    "validate_every",
+}
+
+
+def load_policy(path: str | Path) -> Trained:
+    """The policy in a file that `train` wrote, or the final one of a run's folder.
+
+    Raises:
+        FileNotFoundError: there is none (yet).
+        DataError: not such a file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        checkpoints = _checkpoints(path)
+        path = path / "final.safetensors"
+        if not path.is_file() and checkpoints:
+            raise FileNotFoundError(
+                f"{path} does not exist: the run has not finished. Continue it with --resume, or "
+                f"load its newest checkpoint, {checkpoints[-1]}"
+            )
+    tensors, state = _read(path)
+    observation_space, action_space = map(_space, state["spaces"])
+    policy = _policy_class(state["config"]["algo"])(
+        observation_space, action_space, lambda _: 0.0, **_policy_kwargs(state["config"])
+    )
+    _load_weights(policy, tensors, path)
+    policy.set_training_mode(False)
+    return Trained(policy, state["config"], state["policy_steps"], state["curve"])
+
+
+class _Run:
+    """A run in progress: the learner, and what a checkpoint holds beside it."""
+
+    def __init__(
+        self, args: Args, config: dict[str, Any], venv: TrainingEnv, model: PPO | MaskablePPO
+    ) -> None:
+        self.args, self.config, self.venv, self.model = args, config, venv, model
+        self.curve: list[dict[str, float]] = []
+        self.best: dict[str, float] | None = None
+        self.seconds = 0.0
+
+    @property
+    def steps(self) -> int:
+        return int(self.model.num_timesteps)
+
+    @property
+    def standardise(self) -> Standardise:
+        extractor: Standardise = self.model.policy.features_extractor
+        return extractor
+
+    def learn(self, logger: _Wandb | None) -> None:
+        args, model = self.args, self.model
+        rollout = args.n_envs * args.n_steps
+        began = time.perf_counter() - self.seconds
+        fresh = True
+        with tqdm(
+            total=args.total_steps,
+            initial=self.steps,
+            unit="step",
+            disable=None if args.progress else True,
+        ) as bar:
+            if not self.curve:
+                if not self.steps:
+                    self._warm_up()
+                self._validate(logger, bar)
+            while self.steps < args.total_steps:
+                if fresh:
+                    self._begin_conversations()
+                before = self.steps
+                left = 1 - min(1.0, before / args.total_steps)
+                share = 0.05 + 0.95 * left if args.anneal else 1.0
+                model.lr_schedule = lambda _, rate=share * args.learning_rate: rate
+                model.ent_coef = share * args.ent_coef
+                # one rollout and the update that follows
+                model.learn(rollout, reset_num_timesteps=False)
+                # between rollouts, so that collection and update see the same scale
+                self.standardise.update(model.rollout_buffer.observations.reshape(rollout, -1))
+                self.seconds = time.perf_counter() - began
+                bar.update(self.steps - before)
+                last = self.steps >= args.total_steps
+                if last or _passed(before, self.steps, args.validate_every):
+                    self._validate(logger, bar)
+                fresh = _passed(before, self.steps, args.checkpoint_every)
+                if last or fresh:
+                    self.save_checkpoint()
+
+    def finish(self, final: Path) -> Trained:
+        """Makes the last or the best policy the final one."""
+        best = self.args.out / "best.safetensors"
+        if self.args.keep == "best" and best.is_file():
+            tensors, state = _read(best)
+            self._write(final, tensors, state["policy_steps"])
+        else:
+            self._write(final, self._weights(), self.steps)
+        return load_policy(final)
+
+    def save_checkpoint(self) -> None:
+        tensors = self._weights()
+        for i, state in self.model.policy.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimiser/{i}/{name}": value for name, value in state.items()}
+        folder = self.args.out / "checkpoints"
+        self._write(folder / f"{self.steps:012d}.safetensors", tensors, self.steps)
+        for old in _checkpoints(self.args.out)[: -max(1, self.args.keep_checkpoints)]:
+            old.unlink()
+
+    def restore(self, path: Path) -> None:
+        """Continues from a checkpoint."""
+        tensors, state = _read(path)
+        _load_weights(self.model.policy, tensors, path)
+        slots: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser/"):
+                _, i, key = name.split("/")
+                slots.setdefault(int(i), {})[key] = value
+        optimiser = self.model.policy.optimizer
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+        self.model.num_timesteps = state["policy_steps"]
+        self.model._n_updates = state["updates"]
+        self.curve, self.best, self.seconds = state["curve"], state["best"], state["seconds"]
+
+    def _begin_conversations(self) -> None:
+        # a run that is resumed here goes on as if it had never stopped
+        first = np.random.SeedSequence([self.args.seed, self.steps]).generate_state(2)
+        set_random_seed(int(first[0]))
+        self.venv.seed(int(first[1]))
+        self.model._last_obs = None
+
+    def _warm_up(self) -> None:
+        self.venv.seed(self.args.seed)
+        rng = np.random.default_rng(self.args.seed)
+        self.venv.action_space.seed(self.args.seed)
+        steps = 3 * self.venv.env.core.simulator.max_turns
+        first = self.venv.reset()
+        seen = [self.venv.step(_any_actions(self.venv, rng))[0] for _ in range(steps)]
+        self.standardise.update(np.concatenate([first, *seen]))
+
+    def _validate(self, logger: _Wandb | None, bar: Any) -> None:
+        args = self.args
+        if not args.validation_episodes:
+            return
+        now = Trained(self.model.policy, self.config, self.steps, self.curve)
+        self.model.policy.set_training_mode(False)
+        seeds = _VALIDATION + np.arange(args.validation_episodes)
+        played = play(args.env, _env_kwargs(args), now.predict, seeds, args.n_envs)
+        point = {
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "return": float(played.reward.mean()),
+            "success": float(played.accepted.mean()),
+            "turns": float(played.turns.mean()),
+        }
+        self.curve.append(point)
+        _write_json(args.out / "curve.json", self.curve)
+        shown = ", ".join(f"{k} {point[k]:.3f}" for k in ("return", "success", "turns"))
+        bar.write(f"validation at {self.steps}: {shown}")
+        if logger is not None:
+            logger.log({f"validation/{k}": v for k, v in point.items()}, self.steps)
+        if self.best is None or point["return"] > self.best["return"]:
+            self.best = point
+            self._write(args.out / "best.safetensors", self._weights(), self.steps)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        weights = self.model.policy.state_dict()
+        # the extractor is registered under several names; safetensors wants each tensor once
+        return {f"policy/{name}": value for name, value in weights.items() if _own(name)}
+
+    def _write(self, path: Path, tensors: dict[str, torch.Tensor], policy_steps: int) -> None:
+        state = {
+            "format": _FORMAT,
+            "config": self.config,
+            "policy_steps": policy_steps,
+            "updates": self.model._n_updates,
+            "seconds": self.seconds,
+            "curve": self.curve,
+            "best": self.best,
+            "spaces": [
+                _space_json(self.venv.observation_space),
+                _space_json(self.venv.action_space),
+            ],
+            "package_version": package_version(),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            save_file(
+                {name: value.contiguous() for name, value in tensors.items()},
+                partial,
+                {"state": json.dumps(state)},
+            )
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+class _Wandb(KVWriter):
+    """Weights & Biases as one of SB3's log formats."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        del key_excluded
+        self.log({k: v for k, v in key_values.items() if np.isscalar(v)}, step)
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.run.log(values, step=step)
+
+    def summarise(self, values: dict[str, Any]) -> None:
+        self.run.summary.update({f"evaluation/{k}": v for k, v in values.items()})
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+def _track(args: Args, config: dict[str, Any]) -> _Wandb:
+    try:
+        import wandb
+    except ImportError as error:
+        raise ImportError("--track needs wandb: pip install 'crs-gym[sb3]'") from error
+    offline = "WANDB_MODE" not in os.environ and not _has_wandb_key()
+    name = args.out / "wandb-id"
+    if not name.is_file():
+        name.write_text(secrets.token_hex(4))
+    return _Wandb(
+        wandb.init(
+            project=args.wandb_project,
+            id=name.read_text().strip(),
+            resume="allow",
+            dir=args.out,
+            config=config,
+            mode="offline" if offline else None,
+        )
+    )
+
+
+def _has_wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return host is not None and netrc(path).authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False
+
+
+def _env_kwargs(args: Args) -> dict[str, Any]:
+    return {**args.env_kwargs, "world": args.world, "split": "train"}
+
+
+def _check(args: Args, venv: IcerVecEnv) -> None:
+    taken = sorted({"world", "split"} & set(args.env_kwargs))
+    if taken:
+        raise ValueError(
+            f"{', '.join(taken)} cannot be in env_kwargs: the world is the argument `world`, and "
+            "training is always with users of the train split"
+        )
+    if args.algo == "maskable-ppo" and isinstance(venv.action_space, spaces.Box):
+        raise ValueError(
+            f"maskable-ppo needs discrete actions, and those of {args.env} are continuous here: "
+            'use algo "ppo", or another `action` in env_kwargs'
+        )
+    counts = "total_steps n_envs n_steps batch_size n_epochs validate_every checkpoint_every"
+    for name in counts.split():
+        if getattr(args, name) < 1:
+            raise ValueError(f"{name} must be at least 1, not {getattr(args, name)}")
+    if args.n_envs * args.n_steps < 2:
+        raise ValueError("a rollout needs at least two steps: n_envs * n_steps >= 2")
+
+
+def _prepare(args: Args, config: dict[str, Any]) -> Path | None:
+    """Makes the run's folder; the newest checkpoint in it, if the run goes on."""
+    path = args.out / "config.json"
+    if path.is_file() and not args.resume:
+        raise FileExistsError(f"{args.out} holds a run: give --resume to go on, or another --out")
+    if not path.is_file():
+        args.out.mkdir(parents=True, exist_ok=True)
+        _write_json(path, config)
+        return None
+    stored = json.loads(path.read_text())
+    fixed = set(config) - _FREE
+    if args.anneal:
+        # the learning rate of every step depends on it
+        fixed.add("total_steps")
+    changed = [
+        f"{name} was {stored.get(name)!r}, is {config[name]!r}"
+        for name in sorted(fixed)
+        if stored.get(name) != config[name]
+    ]
+    if changed:
+        raise ValueError(f"cannot resume {args.out} with other arguments: {'; '.join(changed)}")
+    _write_json(path, config)
+    checkpoints = _checkpoints(args.out)
+    return checkpoints[-1] if checkpoints else None
+
+
+def _model(args: Args, venv: TrainingEnv) -> PPO | MaskablePPO:
+    masked = args.algo == "maskable-ppo"
+    return (MaskablePPO if masked else PPO)(
+        _policy_class(args.algo),
+        venv,
+        n_steps=args.n_steps,
+        batch_size=min(args.batch_size, args.n_envs * args.n_steps),
+        n_epochs=args.n_epochs,
+        learning_rate=args.learning_rate,
+        gamma=args.gamma,
+        gae_lambda=args.gae_lambda,
+        clip_range=args.clip_range,
+        ent_coef=args.ent_coef,
+        vf_coef=args.vf_coef,
+        max_grad_norm=args.max_grad_norm,
+        policy_kwargs=_policy_kwargs(dataclasses.asdict(args)),
+        seed=args.seed,
+        device="cpu",
+    )
+
+
+def _policy_class(algo: str) -> Callable[..., Any]:
+    chosen: Callable[..., Any] = (
+        MaskableActorCriticPolicy if algo == "maskable-ppo" else ActorCriticPolicy
+    )
+    return chosen
+
+
+def _policy_kwargs(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "net_arch": [config["net_width"]] * 2,
+        "features_extractor_class": Standardise,
+    }
+
+
+def _own(name: str) -> bool:
+    return not name.startswith(("pi_features_extractor.", "vf_features_extractor."))
+
+
+def _load_weights(policy: Any, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    weights = {k.removeprefix("policy/"): v for k, v in tensors.items() if k.startswith("policy/")}
+    for name in policy.state_dict():
+        if not _own(name):
+            weights[name] = weights["features_extractor." + name.split(".", 1)[1]]
+    try:
+        policy.load_state_dict(weights)
+    except (KeyError, RuntimeError) as error:
+        raise DataError(f"the weights in {path} do not fit its settings: {error}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no policy file at {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            state = json.loads((file.metadata() or {}).get("state", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise DataError(f"{path} is not a whole policy file: {error}; delete it") from error
+    if state.get("format") != _FORMAT:
+        raise DataError(
+            f"{path} has format {state.get('format')!r}, this version reads {_FORMAT!r}"
+        )
+    return tensors, state
+
+
+def _checkpoints(out: Path) -> list[Path]:
+    return sorted((out / "checkpoints").glob("[0-9]*.safetensors"))
+
+
+def _result_path(args: Args, trained: Trained) -> Path | None:
+    """Where the result of this evaluation lies; None if none is asked for."""
+    if not args.evaluation_episodes:
+        return None
+    for path in sorted((args.out / "results").rglob("*.json")):
+        result = read(path)
+        if (result.evaluation_seed, len(result.scores), result.training_steps) == (
+            args.evaluation_seed,
+            args.evaluation_episodes,
+            trained.steps,
+        ):
+            return path
+    return args.out / "results" / "missing.json"
+
+
+def _passed(before: int, now: int, every: int) -> bool:
+    return before // every != now // every
+
+
+def _any_actions(venv: IcerVecEnv, rng: np.random.Generator) -> np.ndarray:
+    """Actions at random, of those allowed where the space is discrete."""
+    space = venv.action_space
+    if not isinstance(space, spaces.Discrete):
+        return np.stack([space.sample() for _ in range(venv.num_envs)])
+    return np.argmax(rng.random((venv.num_envs, int(space.n))) * venv.action_masks(), axis=1)
+
+
+def _space_json(space: spaces.Space[Any]) -> dict[str, Any]:
+    if isinstance(space, spaces.Discrete):
+        return {"n": int(space.n)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"nvec": space.nvec.tolist()}
+    if isinstance(space, spaces.Box):
+        return {
+            "shape": space.shape,
+            "low": float(space.low.min()),
+            "high": float(space.high.max()),
+        }
+    raise ValueError(f"a policy for {space} cannot be saved")
+
+
+def _space(values: dict[str, Any]) -> spaces.Space[Any]:
+    if "n" in values:
+        return spaces.Discrete(values["n"])
+    if "nvec" in values:
+        return spaces.MultiDiscrete(values["nvec"])
+    return spaces.Box(values["low"], values["high"], tuple(values["shape"]), np.float32)
+
+
+def _json_args(args: Args) -> dict[str, Any]:
+    return {**dataclasses.asdict(args), "out": str(args.out)}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def main() -> None:
+    """The command line."""
+    try:
+        train(tyro.cli(Args, prog="python -m agents.sb3.train"))
+    except (ValueError, FileExistsError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

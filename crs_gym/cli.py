@@ -1,0 +1,232 @@
+"""`crs-gym`: build and look at worlds, run benchmarks, render the leaderboard."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from crs_gym.world import DEFAULT_WORLD, DataError
+
+Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+@dataclass(frozen=True)
+class BuildMovieLens:
+    """Fits a world to a MovieLens data set and calibrates it."""
+
+    path: tyro.conf.Positional[Path]
+    """Folder or zip of any MovieLens release (latest, 20m, 25m, 32m, 10m, 1m, 100k)."""
+    out: Out
+    """World file to write."""
+    dim: int = 64
+    """Dimensions of the factorisation; the world has one more, the item's quality."""
+    min_item_ratings: int = 20
+    """Films with fewer ratings are left out."""
+    min_user_ratings: int = 50
+    """Users with fewer ratings help to fit the films, but do not take part in conversations."""
+    soft_attributes: Path | None = None
+    """SoftAttributes CSV; without it the attributes come from the data set's tags."""
+    attributes: int = 33
+    """How many attributes to keep, the most informative ones."""
+    seed: int = 0
+    """Of the fit, the split of the users and the calibration."""
+
+    def run(self) -> None:
+        from crs_gym.simulation.calibration import calibrate
+        from crs_gym.world.fitted import build_movielens
+
+        world = build_movielens(
+            self.path,
+            dim=self.dim,
+            min_item_ratings=self.min_item_ratings,
+            min_user_ratings=self.min_user_ratings,
+            soft_attributes=self.soft_attributes,
+            attributes=self.attributes,
+            seed=self.seed,
+            progress=True,
+        )
+        _finish(calibrate(world, seed=self.seed), self.out)
+
+
+@dataclass(frozen=True)
+class BuildGenerated:
+    """Generates a world of any size and calibrates it."""
+
+    out: Out
+    """World file to write."""
+    items: int = 2109
+    """N."""
+    dim: int = 128
+    """d."""
+    attributes: int = 33
+    """G."""
+    users: int = 3650
+    """U."""
+    seed: int = 0
+    """Of the generator, the split of the users and the calibration."""
+    name: str = "generated"
+    """What the world is called."""
+
+    def run(self) -> None:
+        from crs_gym.simulation.calibration import calibrate
+        from crs_gym.world.generate import generate
+
+        world = generate(
+            self.items, self.dim, self.attributes, self.users, seed=self.seed, name=self.name
+        )
+        _finish(calibrate(world, seed=self.seed), self.out)
+
+
+@dataclass(frozen=True)
+class Build:
+    """Builds a world file."""
+
+    source: (
+        Annotated[BuildMovieLens, tyro.conf.subcommand("movielens")]
+        | Annotated[BuildGenerated, tyro.conf.subcommand("generated")]
+    )
+
+    def run(self) -> None:
+        self.source.run()
+
+
+@dataclass(frozen=True)
+class Show:
+    """Prints what a world holds and its calibration table."""
+
+    world: tyro.conf.Positional[str] = DEFAULT_WORLD
+    """Bundled name or world file."""
+
+    def run(self) -> None:
+        from rich.console import Console
+
+        from crs_gym.simulation.show import show_world
+        from crs_gym.world import load_world
+
+        Console().print(show_world(load_world(self.world)))
+
+
+@dataclass(frozen=True)
+class WorldCommand:
+    """Worlds: items, soft attributes and users."""
+
+    command: (
+        Annotated[Build, tyro.conf.subcommand("build")]
+        | Annotated[Show, tyro.conf.subcommand("show")]
+    )
+
+    def run(self) -> None:
+        self.command.run()
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Plays reference policies on the fixed evaluation users and prints the table."""
+
+    env: str = "crs/IcerMacro-v0"
+    """Registered environment."""
+    world: str = DEFAULT_WORLD
+    """Bundled name or world file."""
+    policies: tuple[str, ...] = field(default=())
+    """Names of policies; all of them by default. ask-<n>-item and ask-<n>-attribute work too."""
+    episodes: int = 1000
+    """Evaluation users, one conversation each."""
+    seed: int = 0
+    """Which fixed list of evaluation users."""
+    env_kwargs: str = "{}"
+    """Further arguments of the environment as JSON, e.g. '{"prior": "personal"}'."""
+    out: Out = Path("runs/benchmark")
+    """Folder for results and plot."""
+
+    def run(self) -> None:
+        from rich.console import Console
+
+        from crs_gym.evaluation import benchmark_plot, render_rich, write
+        from crs_gym.evaluation.benchmark import benchmark
+        from crs_gym.policies import POLICIES
+
+        kwargs: dict[str, Any] = {**_json_object(self.env_kwargs), "world": self.world}
+        results = benchmark(
+            self.env,
+            self.policies or tuple(POLICIES),
+            self.episodes,
+            self.seed,
+            kwargs,
+        )
+        for result in results:
+            write(result, self.out / "results")
+        console = Console()
+        console.print(render_rich(results))
+        plot = benchmark_plot(results, self.out / "benchmark.png")
+        console.print(f"results: {self.out / 'results'}\nplot: {plot}")
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Renders LEADERBOARD.md from the results in a folder."""
+
+    results: tyro.conf.Positional[Path] = Path("experiments/results")
+    """Folder with results."""
+    out: Out = Path("LEADERBOARD.md")
+    """File to write."""
+    check: bool = False
+    """Write nothing; fail where the file is not what the results say."""
+
+    def run(self) -> None:
+        from crs_gym.evaluation import is_stale, read_all, render_markdown
+
+        results = read_all(self.results)
+        if not self.check:
+            self.out.write_text(render_markdown(results))
+            print(f"wrote {self.out} from {len(results)} results")
+        elif is_stale(self.out, results):
+            raise DataError(
+                f"{self.out} is stale; render it again with `crs-gym leaderboard {self.results}`"
+            )
+
+
+Command = (
+    Annotated[WorldCommand, tyro.conf.subcommand("world")]
+    | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
+    | Annotated[Leaderboard, tyro.conf.subcommand("leaderboard")]
+)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of the `crs-gym` command. Errors of the user's are told in one line."""
+    command = tyro.cli(
+        tyro.conf.OmitSubcommandPrefixes[Command],  # type: ignore[valid-type]
+        prog="crs-gym",
+        description="Reinforcement-learning environments for conversational recommenders.",
+        args=args,
+    )
+    try:
+        command.run()
+    except (ValueError, OSError) as error:
+        print(f"crs-gym: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def _finish(world: Any, out: Path) -> None:
+    from rich.console import Console
+
+    from crs_gym.simulation.show import show_world
+
+    world.save(out)
+    Console().print(show_world(world))
+    print(f"wrote {out}")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--env-kwargs is not JSON ({error}): {text!r}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"--env-kwargs must be a JSON object, not {text!r}")
+    return value

@@ -1,0 +1,152 @@
+"""Worlds fitted to ratings: factorisation, rotation, soft attributes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crs_gym.world.build import assemble, evaluation_split, population_rotation
+from crs_gym.world.errors import DataError
+from crs_gym.world.factorisation import factorise, user_posteriors
+from crs_gym.world.movielens import read_movielens
+from crs_gym.world.ratings import Ratings
+from crs_gym.world.softattributes import (
+    AttributePairs,
+    fit_cavs,
+    held_out_accuracy,
+    pairs_from_tags,
+    read_soft_attributes,
+    select,
+)
+from crs_gym.world.world import World
+
+MOVIELENS_LICENCE = (
+    "MovieLens terms: research use, acknowledgement, no commercial use (see the data set's README)"
+)
+
+
+def build_movielens(
+    path: str | Path,
+    *,
+    dim: int = 64,
+    min_item_ratings: int = 20,
+    min_user_ratings: int = 50,
+    soft_attributes: str | Path | None = None,
+    attributes: int = 33,
+    seed: int = 0,
+    progress: bool = False,
+) -> World:
+    """A world fitted to a MovieLens data set, not yet calibrated (ICER, section 4).
+
+    Args:
+        path: folder or zip, see `read_movielens`.
+        dim: dimensions of the factorisation; the world has one more, the quality.
+        min_item_ratings: films with fewer ratings are left out.
+        min_user_ratings: users with fewer ratings help to fit the films, but are not in the world.
+        soft_attributes: SoftAttributes CSV; the data set's tags where it is None.
+        attributes: how many attributes to keep; fewer where the data has fewer.
+        seed: of the fit, the choice of attributes and the split of the users.
+
+    Raises:
+        DataError: broken data, or filters that leave too little.
+    """
+    path = Path(path)
+    ratings = read_movielens(path, progress=progress).filtered(min_item_ratings=min_item_ratings)
+    if soft_attributes is None:
+        pairs = pairs_from_tags(ratings)
+    else:
+        pairs = read_soft_attributes(soft_attributes, ratings.titles, ratings.years)
+    source = f"MovieLens ({path.resolve().name}), films with at least {min_item_ratings} ratings"
+    licence = MOVIELENS_LICENCE
+    if soft_attributes is not None:
+        source += "; SoftAttributes (Balog et al. 2021)"
+        licence += "; SoftAttributes: CC BY 4.0"
+    return fit_world(
+        ratings,
+        pairs,
+        dim=dim,
+        min_user_ratings=min_user_ratings,
+        attributes=attributes,
+        seed=seed,
+        name=path.resolve().stem,
+        source=source,
+        licence=licence,
+        progress=progress,
+    )
+
+
+def fit_world(
+    ratings: Ratings,
+    pairs: AttributePairs,
+    *,
+    dim: int,
+    min_user_ratings: int,
+    attributes: int,
+    seed: int,
+    name: str,
+    source: str,
+    licence: str,
+    progress: bool = False,
+) -> World:
+    """Factorises `ratings`, rotates the space so that the population of training users has a
+    diagonal covariance, and learns a CAV for each of the chosen attributes.
+    """
+    active = np.flatnonzero(ratings.user_counts >= min_user_ratings)
+    if len(active) < 2:
+        raise DataError(
+            f"{len(active)} users have at least {min_user_ratings} ratings, a world needs 2; "
+            "lower min_user_ratings or min_item_ratings"
+        )
+    fit = factorise(ratings, d=dim, seed=seed, progress=progress)
+    evaluation = evaluation_split(len(active), seed)
+    rotation = population_rotation(fit.user_mean[active[~evaluation]])
+    user_mean, user_std = user_posteriors(fit, ratings, rotation)
+    factors = fit.item_mean @ rotation.T
+    features = item_features(fit.item_bias, factors)
+    chosen = select(features, pairs, n=min(attributes, len(pairs.names)), seed=seed)
+    cavs = fit_cavs(features, pairs)[chosen]
+    report: dict[str, Any] = {
+        "fit": {
+            "ratings": len(ratings.values),
+            "noise deviation": round(fit.noise_std, 3),
+            "effective dimensions": round(_participation(fit.prior_std**2), 1),
+        },
+        "soft_attributes": {
+            "attributes in the data": len(pairs.names),
+            "pairs": len(pairs.attribute),
+            "kept": len(chosen),
+        },
+    }
+    return assemble(
+        quality=fit.item_bias,
+        factors=factors,
+        user_mean=user_mean[active],
+        user_std=user_std[active],
+        cavs=cavs,
+        attribute_names=[pairs.names[g] for g in chosen],
+        titles=ratings.titles,
+        years=ratings.years,
+        genres=ratings.genres,
+        popularity=ratings.item_counts,
+        seed=seed,
+        name=name,
+        source=source,
+        licence=licence,
+        evaluation=evaluation,
+        report=report,
+    )
+
+
+def item_features(item_bias: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """(N, 1 + d) what CAVs are learnt on: quality standardised, factors centred, as in a world."""
+    quality = (item_bias - item_bias.mean()) / item_bias.std()
+    return np.column_stack([quality, factors - factors.mean(0)])
+
+
+def _participation(variances: np.ndarray) -> float:
+    return float(variances.sum() ** 2 / (variances**2).sum())
+
+
+__all__ = ["build_movielens", "fit_world", "held_out_accuracy", "item_features"]

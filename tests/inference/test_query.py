@@ -1,0 +1,139 @@
+"""Slates and queries against enumeration."""
+
+from itertools import combinations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from scipy.special import softmax
+
+from crs_gym.inference.query import (
+    balanced_item,
+    believed_targets,
+    distinct_best,
+    query_iteration,
+    thompson_slate,
+    top_items,
+)
+from crs_gym.users import UserModel, items_of
+
+top3 = jax.jit(lambda utilities, excluded: top_items(utilities, 3, excluded))
+distinct = jax.jit(distinct_best)
+improve = jax.jit(query_iteration)
+
+
+def peu(slate, embeddings, weights, world, temperature):
+    """Posterior expected utility of an item query, by its definition."""
+    phi, items = embeddings.astype(np.float64), world.item_embeddings.astype(np.float64)
+    joint = softmax(phi @ items[list(slate)].T / temperature, axis=1) * weights[:, None]
+    return (joint.T @ phi @ items.T).max(1).sum()
+
+
+@pytest.fixture(scope="module")
+def belief():
+    rng = np.random.default_rng(3)
+    embeddings = (rng.normal(size=(500, 2)) * [0.8, 1.2] + [0.2, 0.1]).astype(np.float32)
+    weights = rng.exponential(size=500).astype(np.float32)
+    return embeddings, weights / weights.sum()
+
+
+@given(npst.arrays(np.int32, 7, unique=True, elements=st.integers(-50, 50)), npst.arrays(bool, 7))
+@settings(deadline=None)
+def test_top_items_are_the_best_of_those_not_excluded(utilities, excluded):
+    allowed = [i for i in np.argsort(-utilities) if not excluded[i]][:3]
+    best = np.asarray(top3(utilities.astype(np.float32), excluded))
+    assert best.dtype == np.int32
+    np.testing.assert_array_equal(best[: len(allowed)], allowed)
+    assert len(set(best)) == 3
+
+
+def test_top_items_without_exclusion():
+    np.testing.assert_array_equal(top_items(jnp.array([0.1, 3.0, -1.0, 2.0]), 2), [1, 3])
+
+
+@given(npst.arrays(np.float32, (3, 5), elements=st.integers(-9, 9)))
+@settings(deadline=None)
+def test_distinct_best_goes_row_by_row(scores):
+    expected = []
+    for row in scores:
+        free = [i for i in range(5) if i not in expected]
+        expected.append(max(free, key=lambda i: row[i]))
+    np.testing.assert_array_equal(distinct(scores), expected)
+
+
+def test_thompson_slate_frequencies(plane_world, belief, goodness_of_fit):
+    """The first item is the best one of a sample drawn by weight; the second never repeats it."""
+    embeddings, weights = belief
+    items = items_of(plane_world)
+    slates = jax.jit(jax.vmap(lambda key: thompson_slate(key, embeddings, weights, items, 2)))(
+        jax.random.split(jax.random.key(0), 20_000)
+    )
+    best = (embeddings @ plane_world.item_embeddings.T).argmax(1)
+    probabilities = np.bincount(best, weights, minlength=plane_world.n_items)
+    counts = np.bincount(slates[:, 0], minlength=plane_world.n_items)
+    assert goodness_of_fit(counts, probabilities / probabilities.sum()) > 1e-4
+    assert (slates[:, 0] != slates[:, 1]).all()
+
+
+def test_query_iteration_improves_and_comes_near_the_best_pair(plane_world, belief):
+    embeddings, weights = belief
+    items, temperature = items_of(plane_world), 0.4
+    model = UserModel(temperature=temperature)
+    values = {
+        pair: peu(pair, embeddings, weights, plane_world, temperature)
+        for pair in combinations(range(plane_world.n_items), 2)
+    }
+    best = max(values.values())
+    # asking for nothing: the best item for the mean
+    nothing = (weights @ embeddings @ plane_world.item_embeddings.T).max()
+    assert best > nothing + 0.05
+    assert min(values.values()) > nothing - 1e-5  # the value of information is never negative
+    shares = []
+    for start in [(0, 1), (5, 17), (30, 2), (12, 39), (8, 25), (21, 33)]:
+        slate = np.asarray(improve(jnp.array(start), embeddings, weights, items, model))
+        assert len(set(slate.tolist())) == 2
+        reached = values[tuple(sorted(slate.tolist()))]
+        assert reached >= values[tuple(sorted(start))] - 1e-6
+        shares.append((reached - nothing) / (best - nothing))
+    assert max(shares) >= 0.9
+    assert np.median(shares) >= 0.9
+
+
+def test_query_iteration_keeps_more_places_distinct(plane_world):
+    """Even where every response points to the same item."""
+    embeddings = np.tile(np.array([[1.0, 0.5]], np.float32), (20, 1))
+    weights = np.full(20, 0.05, np.float32)
+    slate = improve(
+        jnp.array([0, 1, 2, 3]), embeddings, weights, items_of(plane_world), UserModel()
+    )
+    utilities = plane_world.item_embeddings @ embeddings[0]
+    np.testing.assert_array_equal(np.sort(slate), np.sort(np.argsort(-utilities)[:4]))
+
+
+def test_believed_targets(plane_world, belief):
+    embeddings, weights = belief
+    mean, deviation = believed_targets(
+        embeddings, weights, items_of(plane_world), UserModel(target_scale=2.0)
+    )
+    targets = 2 * embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    scores = targets.astype(np.float64) @ plane_world.cavs.T
+    expected = np.average(scores, 0, weights)
+    np.testing.assert_allclose(mean, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        deviation, np.sqrt(np.average((scores - expected) ** 2, 0, weights)), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("attribute", range(4))
+def test_balanced_item_is_nearest_to_the_mean_target(plane_world, belief, attribute):
+    embeddings, weights = belief
+    items, model = items_of(plane_world), UserModel(target_scale=2.0)
+    item = balanced_item(jnp.int32(attribute), embeddings, weights, items, model)
+    targets = 2 * embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    wanted = weights @ targets @ plane_world.cavs[attribute]
+    distance = np.abs(plane_world.attribute_scores[:, attribute] - wanted)
+    assert distance[item] <= distance.min() + 1e-5
