@@ -9,6 +9,7 @@ or, in an installed checkout, `python -m experiments.demo --help`.
 from __future__ import annotations
 
 import os
+import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -25,9 +26,10 @@ from rich.panel import Panel
 from crs_gym.acts import RecommenderAct, Turn, UserAct
 from crs_gym.dialogue import conversation
 from crs_gym.evaluation import benchmark_plot, render_rich, write
-from crs_gym.evaluation.benchmark import benchmark, make_env
+from crs_gym.evaluation.agents import play
+from crs_gym.evaluation.benchmark import benchmark
 from crs_gym.policies import POLICIES
-from crs_gym.simulation import Episodes
+from crs_gym.simulation import Episodes, evaluation_seeds
 from crs_gym.world import DEFAULT_WORLD, load_world
 
 
@@ -48,9 +50,12 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Runs the demo."""
     from agents.sb3 import train as sb3
 
     console, begun = Console(), time.perf_counter()
+    folder = args.out / "ppo"
+    shutil.rmtree(folder, ignore_errors=True)
     env_id, env_kwargs = "crs/IcerMacro-v0", {"world": args.world}
     world = load_world(args.world)
     console.rule(f"[bold]1/3  reference policies on {world.name} ({world.n_items} items)")
@@ -63,19 +68,20 @@ def main(args: Args) -> None:
             world=args.world,
             total_steps=args.train_steps,
             seed=args.seed,
-            out=args.out / "ppo",
+            out=folder,
+            evaluation_episodes=0,
         )
     )
-    learnt, played = sb3.evaluate(trained, env_id, env_kwargs, args.seed, args.episodes)
-    results.append(learnt)
+    results.append(sb3.evaluate(trained, env_id, env_kwargs, args.seed, args.episodes))
+    seeds = evaluation_seeds(args.seed, 64)
+    shown = play(env_id, {**env_kwargs, "split": "evaluation"}, trained.predict, seeds)
 
     console.rule("[bold]3/3  results")
     for result in results:
         write(result, args.out / "results")
     plot = benchmark_plot(results, args.out / "benchmark.png")
     console.print(render_rich(results))
-    env = make_env(env_id, env_kwargs, "evaluation")
-    console.print(Panel(_pick(played, env.world), title="a conversation of the trained policy"))
+    console.print(Panel(_pick(shown, world), title="a conversation of the trained policy"))
     console.print(f"results  {args.out / 'results'}\nplot     {plot}")
     console.print(f"took     {time.perf_counter() - begun:.0f} s")
 

@@ -12,38 +12,47 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlparse
 
 import numpy as np
 import torch
 import tyro
 from gymnasium import spaces
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sb3_contrib import MaskablePPO
-from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3 import PPO
-from stable_baselines3.common.logger import KVWriter, Logger
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 from tqdm import tqdm
 
+from agents.sb3.policy import BLOCKS
+from agents.sb3.standardise import Standardise
+from agents.sb3.store import (
+    FORMAT,
+    Trained,
+    checkpoints,
+    load_policy,
+    load_weights,
+    own,
+    policy_class,
+    policy_kwargs,
+    read,
+    space_json,
+)
+from agents.sb3.tracking import Wandb, track
+from crs_gym.envs.actions import MacroActions
 from crs_gym.envs.sb3 import IcerVecEnv
 from crs_gym.evaluation.agents import evaluate as evaluate_predict
 from crs_gym.evaluation.agents import play
-from crs_gym.evaluation.results import Result, package_version, read, write
-from crs_gym.world import DEFAULT_WORLD, DataError
+from crs_gym.evaluation.results import Result, package_version, write
+from crs_gym.evaluation.results import read as read_result
+from crs_gym.world import DEFAULT_WORLD
 
-_FORMAT = "crs-gym sb3 policy 1"
 # environment seeds of the validation episodes: above all that training and evaluation lists use
 _VALIDATION = 2**48
 
@@ -123,7 +132,10 @@ class Args:
     """weight of the value loss"""
     max_grad_norm: float = 0.5
     """gradients are clipped to this norm"""
-    net_width: int = 128
+    network: Literal["auto", "mlp", "attribute"] = "auto"
+    """mlp over the whole observation, or one that treats all attributes alike (macro actions with
+    belief observations only); auto takes the latter where it fits"""
+    net_width: int = 64
     """units of each of the two hidden layers, in the actor and in the critic"""
     bootstrap_at_limit: bool = False
     """add the value of what would follow after the turn limit; the score knows no such turns"""
@@ -170,36 +182,6 @@ _FREE = {
 }
 
 
-class Standardise(BaseFeaturesExtractor):
-    """Observations to mean 0 and variance 1, clipped to [-5, 5], with statistics that are part of
-    the policy's weights.
-    """
-
-    def __init__(self, observation_space: spaces.Box) -> None:
-        size = int(np.prod(observation_space.shape))
-        super().__init__(observation_space, size)
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
-        self.register_buffer("square", torch.zeros(size, dtype=torch.float64))
-
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        # a feature that hardly varied so far must not be blown up when it does
-        deviation = self.square.sqrt().clamp_min(1e-3)
-        scaled = (observations - self.mean.float()) / deviation.float()
-        return scaled.clamp(-5.0, 5.0)
-
-    def update(self, observations: np.ndarray) -> None:
-        """Takes in observations (n, D), weighted like all that came before."""
-        new = torch.as_tensor(observations, dtype=torch.float64)
-        count = self.count + len(new)
-        delta = new.mean(0) - self.mean
-        share = len(new) / count
-        self.square += share * (new.var(0, unbiased=False) - self.square)
-        self.square += share * (1 - share) * delta**2
-        self.mean += share * delta
-        self.count.copy_(count)
-
-
 class TrainingEnv(IcerVecEnv):
     """An `IcerVecEnv` whose turn limit ends the episode, unless `bootstrap` says otherwise.
 
@@ -222,28 +204,6 @@ class TrainingEnv(IcerVecEnv):
         return observations.copy(), rewards.copy(), dones, infos
 
 
-@dataclass
-class Trained:
-    """A policy that has been trained.
-
-    policy: SB3's policy module.
-    config: the arguments of the run, as JSON values, and `world_hash`.
-    steps: environment steps behind it.
-    curve: validations so far: steps, seconds, mean return, success, turns.
-    """
-
-    policy: Any
-    config: dict[str, Any]
-    steps: int
-    curve: list[dict[str, float]]
-
-    def predict(self, observations: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
-        """(B, D) observations and (B, n) masks to the most probable actions (B, ...)."""
-        masked = {} if self.config["algo"] == "ppo" else {"action_masks": masks}
-        actions, _ = self.policy.predict(observations, deterministic=True, **masked)
-        return np.asarray(actions)
-
-
 def train(args: Args) -> Trained:
     """Trains, validates, saves and evaluates as `args` say.
 
@@ -257,10 +217,15 @@ def train(args: Args) -> Trained:
     venv = TrainingEnv(args.env, args.n_envs, args.seed, env_kwargs)
     venv.bootstrap = args.bootstrap_at_limit
     _check(args, venv)
-    config = {**_json_args(args), "world_hash": venv.env.world.hash}
+    config = {
+        **_json_args(args),
+        "world_hash": venv.env.world.hash,
+        "network": _network(args, venv),
+        "blocks": {name: (at.start, at.stop) for name, at in venv.env.layout.items()},
+    }
     newest = _prepare(args, config)
 
-    model = _model(args, venv)
+    model = _model(args, config, venv)
     run = _Run(args, config, venv, model)
     if newest is not None:
         run.restore(newest)
@@ -271,7 +236,7 @@ def train(args: Args) -> Trained:
         if path is None or path.is_file():
             print(f"{args.out}: finished, {run.steps} steps; nothing to do")
             return trained
-    logger = _track(args, config) if args.track else None
+    logger = track(args.wandb_project, args.out, config) if args.track else None
     model.set_logger(Logger(None, [] if logger is None else [logger]))
     try:
         run.learn(logger)
@@ -323,37 +288,12 @@ _NOT_SETTINGS = (_FREE - {"keep"}) | {
     "env",
     "world",
     "world_hash",
+    "blocks",
     "env_kwargs",
     "seed",
     "algo",
     "validate_every",
 }
-
-
-def load_policy(path: str | Path) -> Trained:
-    """The policy in a file that `train` wrote, or the final one of a run's folder.
-
-    Raises:
-        FileNotFoundError: there is none (yet).
-        DataError: not such a file.
-    """
-    path = Path(path)
-    if path.is_dir():
-        checkpoints = _checkpoints(path)
-        path = path / "final.safetensors"
-        if not path.is_file() and checkpoints:
-            raise FileNotFoundError(
-                f"{path} does not exist: the run has not finished. Continue it with --resume, or "
-                f"load its newest checkpoint, {checkpoints[-1]}"
-            )
-    tensors, state = _read(path)
-    observation_space, action_space = map(_space, state["spaces"])
-    policy = _policy_class(state["config"]["algo"])(
-        observation_space, action_space, lambda _: 0.0, **_policy_kwargs(state["config"])
-    )
-    _load_weights(policy, tensors, path)
-    policy.set_training_mode(False)
-    return Trained(policy, state["config"], state["policy_steps"], state["curve"])
 
 
 class _Run:
@@ -373,10 +313,11 @@ class _Run:
 
     @property
     def standardise(self) -> Standardise:
-        extractor: Standardise = self.model.policy.features_extractor
-        return extractor
+        extractor = self.model.policy.features_extractor
+        inner: Standardise = getattr(extractor, "standardise", extractor)
+        return inner
 
-    def learn(self, logger: _Wandb | None) -> None:
+    def learn(self, logger: Wandb | None) -> None:
         args, model = self.args, self.model
         rollout = args.n_envs * args.n_steps
         began = time.perf_counter() - self.seconds
@@ -416,7 +357,7 @@ class _Run:
         """Makes the last or the best policy the final one."""
         best = self.args.out / "best.safetensors"
         if self.args.keep == "best" and best.is_file():
-            tensors, state = _read(best)
+            tensors, state = read(best)
             self._write(final, tensors, state["policy_steps"])
         else:
             self._write(final, self._weights(), self.steps)
@@ -428,13 +369,13 @@ class _Run:
             tensors |= {f"optimiser/{i}/{name}": value for name, value in state.items()}
         folder = self.args.out / "checkpoints"
         self._write(folder / f"{self.steps:012d}.safetensors", tensors, self.steps)
-        for old in _checkpoints(self.args.out)[: -max(1, self.args.keep_checkpoints)]:
+        for old in checkpoints(self.args.out)[: -max(1, self.args.keep_checkpoints)]:
             old.unlink()
 
     def restore(self, path: Path) -> None:
         """Continues from a checkpoint."""
-        tensors, state = _read(path)
-        _load_weights(self.model.policy, tensors, path)
+        tensors, state = read(path)
+        load_weights(self.model.policy, tensors, path)
         slots: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimiser/"):
@@ -462,7 +403,7 @@ class _Run:
         seen = [self.venv.step(_any_actions(self.venv, rng))[0] for _ in range(steps)]
         self.standardise.update(np.concatenate([first, *seen]))
 
-    def _validate(self, logger: _Wandb | None, bar: Any) -> None:
+    def _validate(self, logger: Wandb | None, bar: Any) -> None:
         args = self.args
         if not args.validation_episodes:
             return
@@ -490,11 +431,11 @@ class _Run:
     def _weights(self) -> dict[str, torch.Tensor]:
         weights = self.model.policy.state_dict()
         # the extractor is registered under several names; safetensors wants each tensor once
-        return {f"policy/{name}": value for name, value in weights.items() if _own(name)}
+        return {f"policy/{name}": value for name, value in weights.items() if own(name)}
 
     def _write(self, path: Path, tensors: dict[str, torch.Tensor], policy_steps: int) -> None:
         state = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "config": self.config,
             "policy_steps": policy_steps,
             "updates": self.model._n_updates,
@@ -502,8 +443,8 @@ class _Run:
             "curve": self.curve,
             "best": self.best,
             "spaces": [
-                _space_json(self.venv.observation_space),
-                _space_json(self.venv.action_space),
+                space_json(self.venv.observation_space),
+                space_json(self.venv.action_space),
             ],
             "package_version": package_version(),
         }
@@ -518,60 +459,6 @@ class _Run:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-
-
-class _Wandb(KVWriter):
-    """Weights & Biases as one of SB3's log formats."""
-
-    def __init__(self, run: Any) -> None:
-        self.run = run
-
-    def write(
-        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
-    ) -> None:
-        del key_excluded
-        self.log({k: v for k, v in key_values.items() if np.isscalar(v)}, step)
-
-    def log(self, values: dict[str, Any], step: int) -> None:
-        self.run.log(values, step=step)
-
-    def summarise(self, values: dict[str, Any]) -> None:
-        self.run.summary.update({f"evaluation/{k}": v for k, v in values.items()})
-
-    def close(self) -> None:
-        self.run.finish()
-
-
-def _track(args: Args, config: dict[str, Any]) -> _Wandb:
-    try:
-        import wandb
-    except ImportError as error:
-        raise ImportError("--track needs wandb: pip install 'crs-gym[sb3]'") from error
-    offline = "WANDB_MODE" not in os.environ and not _has_wandb_key()
-    name = args.out / "wandb-id"
-    if not name.is_file():
-        name.write_text(secrets.token_hex(4))
-    return _Wandb(
-        wandb.init(
-            project=args.wandb_project,
-            id=name.read_text().strip(),
-            resume="allow",
-            dir=args.out,
-            config=config,
-            mode="offline" if offline else None,
-        )
-    )
-
-
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return host is not None and netrc(path).authenticators(host) is not None
-    except (OSError, NetrcParseError):
-        return False
 
 
 def _env_kwargs(args: Args) -> dict[str, Any]:
@@ -598,6 +485,18 @@ def _check(args: Args, venv: IcerVecEnv) -> None:
         raise ValueError("a rollout needs at least two steps: n_envs * n_steps >= 2")
 
 
+def _network(args: Args, venv: IcerVecEnv) -> str:
+    fits = isinstance(venv.env.core.codec, MacroActions) and set(BLOCKS) <= set(venv.env.layout)
+    if args.network == "attribute" and not fits:
+        raise ValueError(
+            f"the attribute network is for crs/IcerMacro-v0 with belief observations, not for "
+            f"{args.env} as it is here: use network mlp, or auto"
+        )
+    if args.network == "auto":
+        return "attribute" if fits else "mlp"
+    return args.network
+
+
 def _prepare(args: Args, config: dict[str, Any]) -> Path | None:
     """Makes the run's folder; the newest checkpoint in it, if the run goes on."""
     path = args.out / "config.json"
@@ -620,14 +519,14 @@ def _prepare(args: Args, config: dict[str, Any]) -> Path | None:
     if changed:
         raise ValueError(f"cannot resume {args.out} with other arguments: {'; '.join(changed)}")
     _write_json(path, config)
-    checkpoints = _checkpoints(args.out)
-    return checkpoints[-1] if checkpoints else None
+    saved = checkpoints(args.out)
+    return saved[-1] if saved else None
 
 
-def _model(args: Args, venv: TrainingEnv) -> PPO | MaskablePPO:
+def _model(args: Args, config: dict[str, Any], venv: TrainingEnv) -> PPO | MaskablePPO:
     masked = args.algo == "maskable-ppo"
     return (MaskablePPO if masked else PPO)(
-        _policy_class(args.algo),
+        policy_class(config),
         venv,
         n_steps=args.n_steps,
         batch_size=min(args.batch_size, args.n_envs * args.n_steps),
@@ -639,59 +538,10 @@ def _model(args: Args, venv: TrainingEnv) -> PPO | MaskablePPO:
         ent_coef=args.ent_coef,
         vf_coef=args.vf_coef,
         max_grad_norm=args.max_grad_norm,
-        policy_kwargs=_policy_kwargs(dataclasses.asdict(args)),
+        policy_kwargs=policy_kwargs(config),
         seed=args.seed,
         device="cpu",
     )
-
-
-def _policy_class(algo: str) -> Callable[..., Any]:
-    chosen: Callable[..., Any] = (
-        MaskableActorCriticPolicy if algo == "maskable-ppo" else ActorCriticPolicy
-    )
-    return chosen
-
-
-def _policy_kwargs(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "net_arch": [config["net_width"]] * 2,
-        "features_extractor_class": Standardise,
-    }
-
-
-def _own(name: str) -> bool:
-    return not name.startswith(("pi_features_extractor.", "vf_features_extractor."))
-
-
-def _load_weights(policy: Any, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    weights = {k.removeprefix("policy/"): v for k, v in tensors.items() if k.startswith("policy/")}
-    for name in policy.state_dict():
-        if not _own(name):
-            weights[name] = weights["features_extractor." + name.split(".", 1)[1]]
-    try:
-        policy.load_state_dict(weights)
-    except (KeyError, RuntimeError) as error:
-        raise DataError(f"the weights in {path} do not fit its settings: {error}") from error
-
-
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no policy file at {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            state = json.loads((file.metadata() or {}).get("state", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
-        raise DataError(f"{path} is not a whole policy file: {error}; delete it") from error
-    if state.get("format") != _FORMAT:
-        raise DataError(
-            f"{path} has format {state.get('format')!r}, this version reads {_FORMAT!r}"
-        )
-    return tensors, state
-
-
-def _checkpoints(out: Path) -> list[Path]:
-    return sorted((out / "checkpoints").glob("[0-9]*.safetensors"))
 
 
 def _result_path(args: Args, trained: Trained) -> Path | None:
@@ -699,7 +549,7 @@ def _result_path(args: Args, trained: Trained) -> Path | None:
     if not args.evaluation_episodes:
         return None
     for path in sorted((args.out / "results").rglob("*.json")):
-        result = read(path)
+        result = read_result(path)
         if (result.evaluation_seed, len(result.scores), result.training_steps) == (
             args.evaluation_seed,
             args.evaluation_episodes,
@@ -719,28 +569,6 @@ def _any_actions(venv: IcerVecEnv, rng: np.random.Generator) -> np.ndarray:
     if not isinstance(space, spaces.Discrete):
         return np.stack([space.sample() for _ in range(venv.num_envs)])
     return np.argmax(rng.random((venv.num_envs, int(space.n))) * venv.action_masks(), axis=1)
-
-
-def _space_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    if isinstance(space, spaces.Discrete):
-        return {"n": int(space.n)}
-    if isinstance(space, spaces.MultiDiscrete):
-        return {"nvec": space.nvec.tolist()}
-    if isinstance(space, spaces.Box):
-        return {
-            "shape": space.shape,
-            "low": float(space.low.min()),
-            "high": float(space.high.max()),
-        }
-    raise ValueError(f"a policy for {space} cannot be saved")
-
-
-def _space(values: dict[str, Any]) -> spaces.Space[Any]:
-    if "n" in values:
-        return spaces.Discrete(values["n"])
-    if "nvec" in values:
-        return spaces.MultiDiscrete(values["nvec"])
-    return spaces.Box(values["low"], values["high"], tuple(values["shape"]), np.float32)
 
 
 def _json_args(args: Args) -> dict[str, Any]:

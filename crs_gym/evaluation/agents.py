@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +14,7 @@ import numpy as np
 from crs_gym.acts import NONE
 from crs_gym.envs.core import Core, Frame, Talk, begin, proceed
 from crs_gym.envs.icer import IcerEnv
+from crs_gym.evaluation.benchmark import make_env, result_of
 from crs_gym.evaluation.results import Result
 from crs_gym.simulation import Episodes, episode_key, evaluation_seeds, seed_key
 
@@ -49,7 +48,7 @@ def play(
     Raises:
         ValueError: no seeds, another environment, or actions that are not in the action space.
     """
-    env = icer_env(env_id, env_kwargs)
+    env = make_env(env_id, env_kwargs, (env_kwargs or {}).get("split", "train"))
     if not len(seeds) or batch < 1:
         raise ValueError(f"need at least one seed and batch >= 1, not {len(seeds)} and {batch}")
     parts = []
@@ -89,48 +88,25 @@ def evaluate(
         ValueError: as `play` and `evaluation_seeds`.
         DataError: `env_kwargs` that have no JSON form.
     """
-    kwargs = {**(env_kwargs or {}), "split": "evaluation"}
-    env = icer_env(env_id, kwargs)
+    kwargs = dict(env_kwargs or {})
+    env = make_env(env_id, kwargs, "evaluation")
     seeds = evaluation_seeds(evaluation_seed, episodes)
     start = time.perf_counter()
-    played = play(env_id, kwargs, predict, seeds, batch)
-    seconds = time.perf_counter() - start
-    return Result(
-        env_id=env_id,
-        env_kwargs={name: value for name, value in kwargs.items() if name != "world"},
-        world_name=env.world.name,
-        world_hash=env.world.hash,
-        user_model={k: float(v) for k, v in env.core.simulator.model._asdict().items()},
-        user_kind="rule",
-        policy=policy,
+    played = play(env_id, {**kwargs, "split": "evaluation"}, predict, seeds, batch)
+    return result_of(
+        env,
+        env_id,
+        kwargs,
+        policy,
+        played,
+        evaluation_seed,
+        time.perf_counter() - start,
         policy_kwargs=policy_kwargs or {},
-        evaluation_seed=evaluation_seed,
-        episode_seeds=seeds.tolist(),
-        user_ids=played.user_id.tolist(),
-        scores=played.reward.tolist(),
-        turns=played.turns.tolist(),
-        accepted=played.accepted.tolist(),
-        left=played.left.tolist(),
-        utilities=played.utility.tolist(),
-        wall_seconds=seconds,
-        command=sys.argv if command is None else command,
         training_seed=training_seed,
         training_steps=training_steps,
         extra=extra or {},
+        **({} if command is None else {"command": command}),
     )
-
-
-def icer_env(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> IcerEnv:
-    """The environment without its wrappers.
-
-    Raises:
-        ValueError: it is not one of the Icer environments.
-        gymnasium.error.Error: there is no such environment.
-    """
-    env = gymnasium.make(env_id, **(env_kwargs or {})).unwrapped
-    if not isinstance(env, IcerEnv):
-        raise ValueError(f"{env_id} is not one of the Icer environments of crs-gym")
-    return env
 
 
 def _play_batch(env: IcerEnv, predict: Predict, seeds: list[int]) -> Episodes:

@@ -31,7 +31,7 @@ CHUNK = 256
 """Episodes played at once; the last chunk is filled up, so that nothing is compiled twice."""
 
 
-def make_env(env_id: str, env_kwargs: Mapping[str, Any], split: str) -> IcerEnv:
+def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None, split: str) -> IcerEnv:
     """The unwrapped environment, with the users of `split`.
 
     Raises:
@@ -40,7 +40,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], split: str) -> IcerEnv:
     known = sorted(i for i in gymnasium.registry if i.startswith("crs/"))
     if env_id not in known:
         raise ValueError(f"unknown environment {env_id!r}; there are {', '.join(known)}")
-    env = gymnasium.make(env_id, **{**env_kwargs, "split": split}).unwrapped
+    env = gymnasium.make(env_id, **{**(env_kwargs or {}), "split": split}).unwrapped
     assert isinstance(env, IcerEnv)
     return env
 

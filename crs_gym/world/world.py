@@ -220,6 +220,8 @@ class World:
             )
         except (KeyError, TypeError) as error:
             raise DataError(f"{path} lacks a part of a world: {error}; build it again") from error
+        except DataError as error:
+            raise DataError(f"{path} is not a valid world: {error}; build it again") from error
         if world.hash != metadata.get("hash"):
             raise DataError(
                 f"{path} was altered after it was written: its content has hash {world.hash}, its "

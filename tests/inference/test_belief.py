@@ -84,14 +84,18 @@ def grid_posterior(world, turns, points=401):
     return centre, np.sqrt(weights @ (phi - centre) ** 2), phi, weights
 
 
+init = jax.jit(lambda inference, *args: inference.init(*args))
+update = jax.jit(lambda inference, *args: inference.update(*args))
+
+
 def believe(world, turns, seed=0, samples=SAMPLES):
     inference = PriorSamples.of(samples, 2, seed)
     items, model = items_of(world), UserModel.of(world)
-    belief, context = inference.init(PRIOR, items, model), beginning(world)
-    update = jax.jit(lambda *args: inference.update(*args, items, model))
+    belief, context = init(inference, PRIOR, items, model), beginning(world)
     for act, response in turns:
         turn = as_turn(act, response)
-        belief, context = update(belief, turn, context), advance(context, turn)
+        belief = update(inference, belief, turn, context, items, model)
+        context = jax.jit(advance)(context, turn)
     return inference.samples(belief)
 
 
@@ -151,43 +155,42 @@ def test_without_responses_the_belief_is_the_prior(plane_world):
 
 def test_padding_changes_nothing(plane_world):
     inference, items, model = PriorSamples.of(50, 2), items_of(plane_world), UserModel()
-    belief = inference.init(PRIOR, items, model)
+    belief = init(inference, PRIOR, items, model)
     turn = jax.tree.map(jnp.asarray, no_turn(3))
-    after = inference.update(belief, turn, beginning(plane_world), items, model)
+    after = update(inference, belief, turn, beginning(plane_world), items, model)
     np.testing.assert_array_equal(after.log_weights, belief.log_weights)
 
 
 def test_an_impossible_response_leaves_the_belief(plane_world):
     inference, items = PriorSamples.of(50, 2), items_of(plane_world)
     model = UserModel.of(plane_world, {"temperature": 0.0})
-    belief = inference.init(PRIOR, items, model)
+    belief = init(inference, PRIOR, items, model)
     context = beginning(plane_world)
-    # all samples like item 0 better than the middle of items 0, 1 and 2: choose it from nothing
     turn = as_turn(ItemQuery((0, 1)), Choice(1))
+    # all samples lie where item 0 is better than item 1
     certain = belief._replace(
         prior=Prior(
             jnp.asarray(plane_world.item_embeddings[0] - plane_world.item_embeddings[1]),
             jnp.full(2, 1e-3),
         )
     )
-    after = inference.update(certain, turn, context, items, model)
+    after = update(inference, certain, turn, context, items, model)
     np.testing.assert_array_equal(after.log_weights, certain.log_weights)
     # the other answer is sure, and leaves the weights even
-    after = inference.update(certain, as_turn(ItemQuery((0, 1)), Choice(0)), context, items, model)
+    after = update(inference, certain, as_turn(ItemQuery((0, 1)), Choice(0)), context, items, model)
     np.testing.assert_allclose(after.log_weights, 0, atol=1e-6)
-    # with noise but no sample left alone: a wrong kind of response
+    # a response of the wrong kind
     wrong = Turn(turn.act, turn.response._replace(kind=jnp.int32(4)))
-    after = inference.update(belief, wrong, context, items, model)
+    after = update(inference, belief, wrong, context, items, model)
     np.testing.assert_array_equal(after.log_weights, belief.log_weights)
 
 
 def test_log_weights_stay_bounded(plane_world):
     inference, items, model = PriorSamples.of(200, 2), items_of(plane_world), UserModel()
     turn, context = as_turn(ItemQuery((0, 1)), Choice(1)), beginning(plane_world)
-    update = jax.jit(lambda belief: inference.update(belief, turn, context, items, model))
-    belief = inference.init(PRIOR, items, model)
+    belief = init(inference, PRIOR, items, model)
     for _ in range(50):
-        belief = update(belief)
+        belief = update(inference, belief, turn, context, items, model)
     assert belief.log_weights.max() == 0
     _, weights = inference.samples(belief)
     assert weights.sum() == pytest.approx(1, abs=1e-5)
@@ -223,8 +226,8 @@ def test_a_batch_of_beliefs_equals_single_beliefs(plane_world, shared):
         )
     )(start, batch, contexts)
     for b, turn in enumerate(turns):
-        alone = inference.init(priors[b], items, model)
-        alone = inference.update(alone, as_turn(*turn), beginning(plane_world), items, model)
+        alone = init(inference, priors[b], items, model)
+        alone = update(inference, alone, as_turn(*turn), beginning(plane_world), items, model)
         np.testing.assert_allclose(after.log_weights[b], alone.log_weights, rtol=1e-4, atol=1e-4)
 
 

@@ -1,5 +1,7 @@
 """Calibrated worlds meet the targets, and the figures are what conversations show."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from crs_gym.policies.reference import Oracle, Popularity, Random
 from crs_gym.simulation import Simulator, rollout
 from crs_gym.simulation.calibration import Targets, calibrate, measure
 from crs_gym.users import UserModel
+from crs_gym.world import World, build
 from crs_gym.world.generate import generate
 
 
@@ -25,6 +28,7 @@ def test_small_world(small_world):
     assert_targets_hold(measure(small_world, Targets(users=512), seed=77))
 
 
+@pytest.mark.slow
 def test_default_world():
     assert_targets_hold(calibrate(generate()).report["calibration"])
 
@@ -53,6 +57,7 @@ def test_targets_attributes_have_the_deviation_asked_for(small_world):
     assert root_mean_square == pytest.approx(Targets().target_deviation, rel=0.05)
 
 
+@pytest.mark.slow
 def test_figures_are_the_rates_of_conversations(small_world):
     simulator = Simulator.of(small_world, split="evaluation")
     keys = jax.random.split(jax.random.key(0), 1500)
@@ -92,3 +97,25 @@ def test_items_attributes_and_split_stay(small_world):
 def test_a_world_that_cannot_meet_the_targets():
     with pytest.raises(ValueError, match="no temperature from 0.15 to 0.05 meets"):
         calibrate(generate(60, 3, 2, 8), Targets(users=64))
+
+
+BUNDLED = Path(build.__file__).parent / "data" / "generated.world"
+
+
+@pytest.mark.skipif(not BUNDLED.exists(), reason="the world is not bundled yet")
+def test_bundled_world_meets_the_targets():
+    assert_targets_hold(measure(World.load(BUNDLED), seed=3))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BUNDLED.exists(), reason="the world is not bundled yet")
+def test_bundled_world_can_be_built_again():
+    bundled = World.load(BUNDLED)
+    again = calibrate(generate(name=bundled.name))
+    assert dict(again.user_model) == dict(bundled.user_model)
+    assert again.titles == bundled.titles
+    np.testing.assert_array_equal(again.evaluation, bundled.evaluation)
+    for name in ("item_embeddings", "cavs", "popularity", "user_mean", "user_std"):
+        np.testing.assert_allclose(
+            getattr(again, name), getattr(bundled, name), rtol=1e-4, atol=1e-5, err_msg=name
+        )

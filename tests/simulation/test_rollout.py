@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,7 @@ def test_a_rollout_is_what_reset_and_step_play(lively, keys, episodes):
     reset, step = jax.jit(lively.reset), jax.jit(lively.step)
     act = jax.jit(lambda key, view: Anything().act(key, view, lively, INFERENCE))
     for b in range(8):
-        state, total, outcome = reset(keys[b]), 0.0, None
+        state, total = reset(keys[b]), 0.0
         start = state
         while not state.done:
             _, key = turn_keys(state.key, state.context.turn + 1)
@@ -128,12 +128,13 @@ def test_a_belief_is_the_same_in_every_batch(lively, keys, prior):
 def test_only_the_privileged_see_the_user(lively, keys):
     state = lively.reset(keys[0])
     assert view_of(state, None, Anything()).user is None
-    view = view_of(state, None, Oracle())
-    np.testing.assert_array_equal(view.user.embedding, state.user.embedding)
+    user = view_of(state, None, Oracle()).user
+    assert user is not None
+    np.testing.assert_array_equal(user.embedding, state.user.embedding)
 
 
 def test_nothing_compiles_again(lively, small_world, keys):
-    pieces = (_start, _act, _step, _update)
+    pieces: tuple[Any, ...] = (_start, _act, _step, _update)
     policy = AskThenRecommend(2, "attribute")
     rollout_function(lively, policy, INFERENCE, keys)
     before = [piece._cache_size() for piece in pieces]
@@ -143,4 +144,4 @@ def test_nothing_compiles_again(lively, small_world, keys):
     rollout_function(changed, policy, PriorSamples.of(64, 8, seed=1), others)
     assert [piece._cache_size() for piece in pieces] == before
     rollout_function(lively, Popularity(), INFERENCE, keys)
-    assert _step._cache_size() == before[2]  # shared by all policies
+    assert pieces[2]._cache_size() == before[2]  # shared by all policies

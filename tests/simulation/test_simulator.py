@@ -204,7 +204,7 @@ def test_all_responses_occur_and_the_bookkeeping_follows(lively):
     keys = jax.random.split(jax.random.key(1), 400)
     acts = some_acts(400, lively.max_turns, lively.n_items, seed=1)
     last, outcomes = play(lively, keys, acts)
-    kinds = outcomes.turn.response.kind
+    kinds = np.asarray(outcomes.turn.response.kind)
     assert set(np.unique(kinds)) == {NONE, *UserKind}
     ends = np.isin(kinds, [UserKind.ACCEPT, UserKind.LEAVE])
     np.testing.assert_array_equal(outcomes.terminated, ends)
@@ -217,7 +217,7 @@ def test_all_responses_occur_and_the_bookkeeping_follows(lively):
     np.testing.assert_array_equal(outcomes.truncated[-1], ~ends.any(0))
     assert last.done.all()
     np.testing.assert_array_equal(last.context.turn, (~over).sum(0))
-    asked = np.isin(outcomes.turn.act.kind, [ASK_ITEM, ASK_ATTRIBUTE])
+    asked = np.isin(np.asarray(outcomes.turn.act.kind), [ASK_ITEM, ASK_ATTRIBUTE])
     np.testing.assert_array_equal(last.context.questions, asked.sum(0))
     for b in range(400):
         history = pick(outcomes.turn, (slice(None), b))
@@ -421,7 +421,7 @@ def test_sizes(simulator):
 
 
 def test_new_states_and_new_parameters_do_not_compile_again(small_world):
-    traces = []
+    traces: list[None] = []
 
     @jax.jit
     def counted(simulator, state, act):

@@ -22,12 +22,14 @@ log_prob_leave = jax.jit(leaving.log_prob_leave)
     ],
 )
 def test_hazard(is_question, shortfall, patience, expected):
-    rate = leaving.hazard(CONTEXT, jnp.array(is_question), shortfall, patience, MODEL)
+    rate = leaving.hazard(
+        CONTEXT, jnp.array(is_question), jnp.float32(shortfall), jnp.float32(patience), MODEL
+    )
     assert rate == pytest.approx(expected, rel=1e-6)
 
 
 def test_nobody_leaves_by_default():
-    rate = leaving.hazard(CONTEXT, jnp.array(True), jnp.float32(5.0), 1.0, UserModel())
+    rate = leaving.hazard(CONTEXT, jnp.array(True), jnp.float32(5.0), jnp.float32(1.0), UserModel())
     assert rate == 0
     assert log_prob_leave(rate) == -np.inf
     assert leaving.log_prob_stay(rate) == 0
@@ -42,9 +44,9 @@ def test_log_probabilities(rate):
 
 
 def test_infinite_rate():
-    assert log_prob_leave(jnp.inf) == 0
-    assert leaving.log_prob_stay(jnp.inf) == -np.inf
-    assert leaving.sample(jnp.float32(0.999), jnp.inf)
+    assert log_prob_leave(jnp.float32(jnp.inf)) == 0
+    assert leaving.log_prob_stay(jnp.float32(jnp.inf)) == -np.inf
+    assert leaving.sample(jnp.float32(0.999), jnp.float32(jnp.inf))
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.7, 3.0])

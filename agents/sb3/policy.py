@@ -1,0 +1,132 @@
+"""A policy network for `crs/IcerMacro-v0` that treats all attributes alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+from agents.sb3.standardise import Standardise
+
+SUMMARY = (
+    "turn",
+    "questions",
+    "certainty",
+    "top_utility",
+    "top_utility_std",
+    "top_acceptance",
+    "target_std",
+)
+PER_ATTRIBUTE = ("target_mean", "target_std")
+BLOCKS = (*SUMMARY, *PER_ATTRIBUTE)
+"""Blocks of the observation that the network needs."""
+
+
+class MacroFeatures(BaseFeaturesExtractor):
+    """The summary blocks of a belief observation, standardised, then the attributes' own, as they
+    are: standardising each attribute by itself would hide which one is the least certain.
+
+    blocks: where each block of the observation lies, `(start, stop)` by name.
+    """
+
+    def __init__(self, observation_space: spaces.Box, blocks: dict[str, tuple[int, int]]) -> None:
+        def places(names: tuple[str, ...]) -> torch.Tensor:
+            return torch.cat([torch.arange(*blocks[name]) for name in names])
+
+        summary, attributes = places(SUMMARY), places(PER_ATTRIBUTE)
+        super().__init__(observation_space, len(summary) + len(attributes))
+        self.standardise = Standardise(observation_space)
+        self.register_buffer("summary", summary)
+        self.register_buffer("attributes", attributes)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        scaled = self.standardise(observations)[:, self.summary]
+        return torch.cat([scaled, observations[:, self.attributes]], dim=1)
+
+
+class _Trunk(nn.Module):
+    """Two hidden layers each for actor and critic over the summary; attributes are handed on."""
+
+    def __init__(self, summary: int, attributes: int, width: int) -> None:
+        super().__init__()
+        self.size = summary
+        self.actor, self.critic = (
+            nn.Sequential(nn.Linear(summary, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh())
+            for _ in range(2)
+        )
+        self.latent_dim_pi, self.latent_dim_vf = width + 2 * attributes, width
+
+    def forward_actor(self, features: torch.Tensor) -> torch.Tensor:
+        hidden = self.actor(features[:, : self.size])
+        return torch.cat([hidden, features[:, self.size :]], dim=1)
+
+    def forward_critic(self, features: torch.Tensor) -> torch.Tensor:
+        value: torch.Tensor = self.critic(features[:, : self.size])
+        return value
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.forward_actor(features), self.forward_critic(features)
+
+
+class _Head(nn.Module):
+    """Logits: two from the trunk, and one for each attribute from one small network for all.
+
+    It sees the attribute's mean and deviation under the belief and a digest of the trunk; a bias
+    of its own lets each attribute differ.
+    """
+
+    def __init__(self, width: int, attributes: int, digest: int = 8) -> None:
+        super().__init__()
+        self.width, self.attributes = width, attributes
+        self.direct = nn.Linear(width, 2)
+        self.digest = nn.Linear(width, digest)
+        self.shared = nn.Sequential(nn.Linear(digest + 3, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.bias = nn.Parameter(torch.zeros(attributes))
+        for layer in (self.direct, self.shared[-1]):
+            nn.init.orthogonal_(layer.weight, 0.01)
+            nn.init.zeros_(layer.bias)
+        # as many chances for asking as for recommending at the start, whatever G
+        nn.init.constant_(self.bias, -float(torch.log(torch.tensor(attributes))))
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        hidden, own = latent[:, : self.width], latent[:, self.width :]
+        mean, deviation = own.unflatten(1, (2, self.attributes)).unbind(1)
+        digest = self.digest(hidden)[:, None].expand(-1, self.attributes, -1)
+        relative = deviation - deviation.amax(1, keepdim=True)
+        each = torch.stack([mean, deviation, relative], dim=2)
+        scores = self.shared(torch.cat([digest, each], dim=2)).squeeze(2) + self.bias
+        return torch.cat([self.direct(hidden), scores], dim=1)
+
+
+class _AttributePolicy(ActorCriticPolicy):
+    """Actor and critic over `MacroFeatures`; actions are those of `MacroActions`."""
+
+    def __init__(self, *args: Any, width: int = 64, **kwargs: Any) -> None:
+        self.width = width
+        super().__init__(*args, **kwargs)
+
+    def _build_mlp_extractor(self) -> None:
+        attributes = int(self.action_space.n) - 2
+        self.mlp_extractor = _Trunk(  # type: ignore[assignment]
+            self.features_dim - 2 * attributes, attributes, self.width
+        )
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        attributes = int(self.action_space.n) - 2
+        self.action_net = _Head(self.width, attributes)
+        rate = lr_schedule(1)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=rate, **self.optimizer_kwargs)
+
+
+class AttributePolicy(_AttributePolicy):
+    """For PPO."""
+
+
+class MaskableAttributePolicy(_AttributePolicy, MaskableActorCriticPolicy):
+    """For MaskablePPO."""
