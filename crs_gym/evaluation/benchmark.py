@@ -9,26 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import jax
-import numpy as np
 from tqdm import tqdm
 
 from crs_gym.envs.icer import IcerEnv
 from crs_gym.evaluation.results import Result
-from crs_gym.inference import Inference
 from crs_gym.policies import make_policy
-from crs_gym.simulation import (
-    Episodes,
-    Policy,
-    Simulator,
-    evaluation_keys,
-    evaluation_seeds,
-    rollout,
-)
+from crs_gym.simulation import Episodes, evaluation_keys, evaluation_seeds, play
 from crs_gym.users import UserModel
-
-CHUNK = 256
-"""Episodes played at once; the last chunk is filled up, so that nothing is compiled twice."""
 
 
 def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None, split: str) -> IcerEnv:
@@ -43,19 +30,6 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None, split: str) -> I
     env = gymnasium.make(env_id, **{**(env_kwargs or {}), "split": split}).unwrapped
     assert isinstance(env, IcerEnv)
     return env
-
-
-def play_policy(
-    simulator: Simulator, policy: Policy, inference: Inference, seed: int, episodes: int
-) -> Episodes:
-    """The first `episodes` of evaluation list `seed`, as NumPy arrays with a leading axis."""
-    keys = evaluation_keys(seed, episodes)
-    size = min(CHUNK, episodes)
-    chunks = []
-    for start in range(0, episodes, size):
-        part = keys[np.minimum(np.arange(start, start + size), episodes - 1)]
-        chunks.append(jax.device_get(rollout(simulator, policy, inference, part)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:episodes], *chunks)
 
 
 def result_of(
@@ -117,14 +91,14 @@ def benchmark(
     kwargs = dict(env_kwargs or {})
     train, env = (make_env(env_id, kwargs, split) for split in ("train", "evaluation"))
     core = env.core
-    evaluation_seeds(seed, episodes)
+    keys = evaluation_keys(seed, episodes)
     chosen = []
     bar = tqdm(policies, desc="benchmark", unit="policy", disable=not progress)
     for name in bar:
         bar.set_postfix_str(name)
         policy = make_policy(name, train.core.simulator, core.inference)
         begun = time.perf_counter()
-        played = play_policy(core.simulator, policy, core.inference, seed, episodes)
+        played = play(core.simulator, policy, core.inference, keys)
         seconds = time.perf_counter() - begun
         tuned = {"tuned": policy.name} if policy.name != name else {}
         chosen.append(

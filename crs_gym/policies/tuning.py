@@ -8,7 +8,7 @@ import numpy as np
 
 from crs_gym.inference import Inference
 from crs_gym.policies.reference import AskThenRecommend, FixedSlates
-from crs_gym.simulation import Policy, Simulator, evaluation_keys, rollout
+from crs_gym.simulation import Policy, Simulator, evaluation_keys, play
 from crs_gym.users.model import null_utility
 
 
@@ -72,4 +72,4 @@ def best_fixed_slates(simulator: Simulator, seed: int = 0, users: int = 1024) ->
 def _mean_return(
     simulator: Simulator, policy: Policy, inference: Inference, keys: jax.Array
 ) -> float:
-    return float(np.mean(np.asarray(rollout(simulator, policy, inference, keys).reward)))
+    return float(play(simulator, policy, inference, keys).reward.mean())

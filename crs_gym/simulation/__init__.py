@@ -7,7 +7,7 @@ from crs_gym.simulation.keys import (
     seed_key,
     turn_keys,
 )
-from crs_gym.simulation.rollout import Episodes, Policy, View, rollout
+from crs_gym.simulation.rollout import Episodes, Policy, View, play, rollout
 from crs_gym.simulation.simulator import (
     Outcome,
     Simulator,
@@ -30,6 +30,7 @@ __all__ = [
     "evaluation_keys",
     "evaluation_seeds",
     "legal",
+    "play",
     "rollout",
     "seed_key",
     "turn_keys",

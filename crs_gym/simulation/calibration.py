@@ -26,7 +26,8 @@ class Targets:
     random, popularity, fixed: highest rate of success over `turns` turns; fixed is the sequence
         of best items for the population's mean taste.
     oracle: lowest rate of success at turn 1.
-    aim: share of each of the upper limits that is aimed at, to leave a margin.
+    aim: share of each upper limit that is aimed at, and oracle_aim what is aimed at instead of
+        `oracle`, so that the targets hold for other users too.
     turns, slate_size: of the conversations.
     target_deviation: root mean square, over users and attributes, of the target item's attributes,
         in deviations over the items; sets `target_scale`.
@@ -37,7 +38,8 @@ class Targets:
     popularity: float = 0.35
     fixed: float = 0.35
     oracle: float = 0.95
-    aim: float = 0.8
+    aim: float = 0.95
+    oracle_aim: float = 0.96
     turns: int = 7
     slate_size: int = 2
     target_deviation: float = 1.5
@@ -52,7 +54,7 @@ class Slates(NamedTuple):
     fixed: np.ndarray
 
 
-TEMPERATURES = (0.15, 0.1, 0.075, 0.05)
+TEMPERATURES = (0.1, 0.075, 0.05)
 QUALITY_WEIGHTS = tuple(np.round(np.arange(0.0, 0.6501, 0.05), 2))
 NULL_Z = tuple(np.round(np.arange(1.0, 4.0001, 0.05), 2))
 
@@ -87,7 +89,7 @@ def calibrate(world: World, targets: Targets | None = None, seed: int = 0) -> Wo
             utilities /= utilities.std(1).mean()
             slates = _slates(world.popularity, mean_tastes + weight * quality, targets, seed)
             figures = _lowest_null(utilities, temperature, targets, slates)
-            if figures is None or figures["oracle"] < targets.oracle:
+            if figures is None or figures["oracle"] < targets.oracle_aim:
                 high = middle - 1
             else:
                 best = {"quality_weight": float(weight), **figures}
@@ -108,8 +110,8 @@ def calibrate(world: World, targets: Targets | None = None, seed: int = 0) -> Wo
     embeddings[:, 0] = best["quality_weight"]
     scale = (embeddings @ world.item_embeddings.T).std(1).mean()
     model = UserModel(temperature=best["temperature"], null_z=best["null_z"], target_scale=1.0)
-    embeddings = jnp.asarray(embeddings / scale)
-    spread = float(jnp.sqrt(jnp.mean(target_attributes(embeddings, items, model) ** 2)))
+    targets_seen = target_attributes(jnp.asarray(embeddings / scale), items, model)
+    spread = float(jnp.sqrt(jnp.mean(targets_seen**2)))
     target_scale = round(targets.target_deviation / spread, 2)
     user_model = {
         "temperature": best["temperature"],

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from crs_gym.acts import NONE, RecommenderAct, Turn, UserKind
 from crs_gym.inference import Inference, Prior
@@ -111,6 +112,28 @@ def rollout(
         utility=jnp.where(item != NONE, jax.vmap(simulator.quality)(start, item), 0.0),
         history=state.history,
     )
+
+
+def play(
+    simulator: Simulator,
+    policy: Policy,
+    inference: Inference,
+    keys: jax.Array,
+    chunk: int = 256,
+) -> Episodes:
+    """`rollout` in chunks of one size, the last one filled up, so that nothing compiles twice.
+
+    Args:
+        keys: (B,) episode keys, B at least 1.
+
+    Returns:
+        NumPy arrays with a leading axis (B,).
+    """
+    parts = []
+    for start in range(0, len(keys), chunk):
+        places = np.minimum(np.arange(start, start + chunk), len(keys) - 1)
+        parts.append(jax.device_get(rollout(simulator, policy, inference, keys[places])))
+    return jax.tree.map(lambda *rows: np.concatenate(rows)[: len(keys)], *parts)
 
 
 # Batches of beliefs keep what does not differ between users (the cold prior and what follows from

@@ -15,7 +15,6 @@ from crs_gym.world.ratings import Ratings
 from crs_gym.world.softattributes import (
     AttributePairs,
     fit_cavs,
-    held_out_accuracy,
     pairs_from_tags,
     read_soft_attributes,
     select,
@@ -111,7 +110,7 @@ def fit_world(
         "fit": {
             "ratings": len(ratings.values),
             "noise deviation": round(fit.noise_std, 3),
-            "effective dimensions": round(_participation(fit.prior_std**2), 1),
+            "effective dimensions": round(_participation(user_mean.var(0) * factors.var(0)), 1),
         },
         "soft_attributes": {
             "attributes in the data": len(pairs.names),
@@ -148,5 +147,3 @@ def item_features(item_bias: np.ndarray, factors: np.ndarray) -> np.ndarray:
 def _participation(variances: np.ndarray) -> float:
     return float(variances.sum() ** 2 / (variances**2).sum())
 
-
-__all__ = ["build_movielens", "fit_world", "held_out_accuracy", "item_features"]

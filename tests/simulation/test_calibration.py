@@ -95,7 +95,7 @@ def test_items_attributes_and_split_stay(small_world):
 
 
 def test_a_world_that_cannot_meet_the_targets():
-    with pytest.raises(ValueError, match="no temperature from 0.15 to 0.05 meets"):
+    with pytest.raises(ValueError, match="no temperature from 0.1 to 0.05 meets"):
         calibrate(generate(60, 3, 2, 8), Targets(users=64))
 
 
