@@ -210,7 +210,7 @@ def response_to_arrays(response: ReadableUserAct, act: RecommenderAct) -> UserAc
     Raises:
         ValueError: an item that is not in the slate of `act`, or a direction other than +1, -1.
     """
-    attribute, direction, item = NONE, 0, None
+    attribute, direction, item = NONE, 0, NONE
     match response:
         case Accept(item):
             kind = UserKind.ACCEPT
@@ -229,7 +229,7 @@ def response_to_arrays(response: ReadableUserAct, act: RecommenderAct) -> UserAc
         case _:
             raise TypeError(f"{response!r} is not a user act")
     slot = NONE
-    if item is not None:
+    if isinstance(response, Accept | Choice | Critique):
         places = np.flatnonzero(np.asarray(act.slate) == item)
         if item < 0 or not len(places):
             raise ValueError(f"{response!r} names item {item}, which is not in the slate")

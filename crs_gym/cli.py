@@ -200,7 +200,8 @@ Command = (
 def main(args: list[str] | None = None) -> None:
     """Entry point of the `crs-gym` command. Errors of the user's are told in one line."""
     command = tyro.cli(
-        tyro.conf.OmitSubcommandPrefixes[Command],  # type: ignore[valid-type]
+        Command,
+        config=(tyro.conf.OmitSubcommandPrefixes,),
         prog="crs-gym",
         description="Reinforcement-learning environments for conversational recommenders.",
         args=args,

@@ -1,6 +1,8 @@
 """Small worlds, and the one statistic that several tests use."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from crs_gym.simulation.calibration import Targets, calibrate
 from crs_gym.simulation.simulator import Simulator
 from crs_gym.world import World
 from crs_gym.world.generate import generate
+from crs_gym.world.movielens import read_movielens
+from crs_gym.world.ratings import Ratings
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +74,12 @@ def goodness_of_fit() -> Callable[[np.ndarray, np.ndarray], float]:
         return float(stats.chi2.sf(statistic, len(observed) - 1))
 
     return p_value
+
+
+@pytest.fixture(scope="session")
+def movielens() -> Ratings:
+    """ml-latest-small; skips where the folder of real data is not named."""
+    folder = os.environ.get("CRS_GYM_DATA")
+    if not folder:
+        pytest.skip("CRS_GYM_DATA is not set: no real data at hand")
+    return read_movielens(Path(folder) / "ml-latest-small")

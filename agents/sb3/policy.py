@@ -90,8 +90,8 @@ class _Head(nn.Module):
         for layer in (self.direct, self.shared[-1]):
             nn.init.orthogonal_(layer.weight, 0.01)
             nn.init.zeros_(layer.bias)
-        # as many chances for asking as for recommending at the start, whatever G
-        nn.init.constant_(self.bias, -float(torch.log(torch.tensor(attributes))))
+        # from the start an attribute is the likelier to be asked about the less certain it is
+        self.sharpness = nn.Parameter(torch.tensor(8.0))
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
         hidden, own = latent[:, : self.width], latent[:, self.width :]
@@ -99,7 +99,8 @@ class _Head(nn.Module):
         digest = self.digest(hidden)[:, None].expand(-1, self.attributes, -1)
         relative = deviation - deviation.amax(1, keepdim=True)
         each = torch.stack([mean, deviation, relative], dim=2)
-        scores = self.shared(torch.cat([digest, each], dim=2)).squeeze(2) + self.bias
+        scores = self.shared(torch.cat([digest, each], dim=2)).squeeze(2)
+        scores = scores + self.sharpness * relative + self.bias
         return torch.cat([self.direct(hidden), scores], dim=1)
 
 
@@ -112,9 +113,7 @@ class _AttributePolicy(ActorCriticPolicy):
 
     def _build_mlp_extractor(self) -> None:
         attributes = int(self.action_space.n) - 2
-        self.mlp_extractor = _Trunk(  # type: ignore[assignment]
-            self.features_dim - 2 * attributes, attributes, self.width
-        )
+        self.mlp_extractor = _Trunk(self.features_dim - 2 * attributes, attributes, self.width)
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)

@@ -40,7 +40,7 @@ class Believer(NamedTuple):
 class ActionCodec(Protocol):
     """How actions are numbered; frozen and hashable, so that compiled steps are found again."""
 
-    needs_belief: bool
+    needs_belief: ClassVar[bool]
 
     def space(self, simulator: Simulator) -> spaces.Space[Any]:
         """The Gymnasium space."""

@@ -19,7 +19,6 @@ from crs_gym.inference import Inference
 from crs_gym.simulation import (
     Outcome,
     Simulator,
-    State,
     View,
     accepted_item,
     episode_key,
@@ -60,9 +59,12 @@ class Core:
 
 
 class Talk(NamedTuple):
-    """A conversation and what the recommender believes; `belief` is None where nobody needs it."""
+    """A conversation (`State`) and what the recommender believes of the user.
 
-    state: State
+    `belief` is None where nobody needs it.
+    """
+
+    state: Any
     belief: Any
 
 

@@ -133,7 +133,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     * v0: first version; open to change until it is declared fixed.
     """  # noqa: E501
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
     _actions: ClassVar[tuple[str, ...]] = ("items", "candidates", "embedding")
 
     def __init__(
@@ -274,7 +274,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             return []
         return readable_turns(jax.device_get(self._talk.state.history))
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The conversation so far in words, for `render_mode="ansi"`."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() was called without a render_mode")

@@ -18,7 +18,7 @@ from crs_gym.inference.query import believed_targets, top_items
 class ObservationCodec(Protocol):
     """How a view becomes a vector; frozen and hashable."""
 
-    needs_belief: bool
+    needs_belief: ClassVar[bool]
 
     def encode(self, believer: Believer) -> dict[str, jax.Array]:
         """Named blocks, in the order in which the observation holds them, each of any shape."""

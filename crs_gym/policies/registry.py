@@ -56,8 +56,7 @@ def make_policy(name: str, simulator: Simulator, inference: Inference) -> Policy
     if name in POLICIES:
         return POLICIES[name](simulator, inference)
     if match := _ASK.fullmatch(name):
-        about = "item" if match[2] == "item" else "attribute"
-        return AskThenRecommend(int(match[1]), about)
+        return AskThenRecommend(int(match[1]), "item" if match[2] == "item" else "attribute")
     raise ValueError(
         f"unknown policy {name!r}; there are {', '.join(POLICIES)}, and ask-<n>-item and "
         "ask-<n>-attribute with a number"

@@ -55,7 +55,7 @@ def assemble(
     embeddings = np.column_stack([(quality - quality.mean()) / spread, factors - factors.mean(0)])
     scale = (embeddings @ cavs.T).std(0)
     if (scale <= 0).any():
-        constant = [attribute_names[g] for g in np.flatnonzero(scale <= 0)]
+        constant = [attribute_names[int(g)] for g in np.flatnonzero(scale <= 0)]
         raise DataError(f"attributes {constant} do not vary over the items; leave them out")
     users = len(user_mean)
     if evaluation is None:

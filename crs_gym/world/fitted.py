@@ -146,4 +146,3 @@ def item_features(item_bias: np.ndarray, factors: np.ndarray) -> np.ndarray:
 
 def _participation(variances: np.ndarray) -> float:
     return float(variances.sum() ** 2 / (variances**2).sum())
-

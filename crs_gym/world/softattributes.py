@@ -129,7 +129,9 @@ def read_soft_attributes(
     return AttributePairs(
         tuple(np.array(list(names))[order].tolist()),
         place[table[:, 0]].astype(np.int32),
-        *table[:, 1:4].T.copy(),
+        table[:, 1],
+        table[:, 2],
+        table[:, 3],
         table[:, 4].astype(np.int8),
     )
 
@@ -149,7 +151,7 @@ def pairs_from_tags(
     Raises:
         DataError: no tag is on enough films.
     """
-    on = {}
+    on: dict[str, list[int]] = {}
     for item, name in set(zip(ratings.tags.items.tolist(), ratings.tags.names, strict=True)):
         on.setdefault(name, []).append(item)
     names = sorted(name for name, items in on.items() if len(items) >= min_items)

@@ -79,7 +79,7 @@ class World:
     def __post_init__(self) -> None:
         dtypes = {**dict.fromkeys(_FLOATS, np.float32), "years": np.int16, "evaluation": np.bool_}
         for key, dtype in dtypes.items():
-            array = np.array(getattr(self, key), dtype=dtype)
+            array: np.ndarray = np.array(getattr(self, key), dtype=dtype)
             array.setflags(write=False)
             object.__setattr__(self, key, array)
         for key in ("user_model", "report"):

@@ -1,0 +1,127 @@
+"""PPO on `crs/IcerMacro-v0` against the reference policies: 5 seeds, paired intervals.
+
+    python experiments/ppo_macro.py
+    python experiments/ppo_macro.py --world my.world
+
+The question: does it end above every policy that never asks, and at least level with
+ask-n-then-recommend (n and the kind of question chosen on training users)? Differences are paired
+by evaluation user, their 95% intervals clustered by user and seed. Finished seeds are kept: the
+same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from agents.sb3 import train as sb3
+from agents.sb3.store import load_policy
+from crs_gym.evaluation import (
+    Result,
+    Scores,
+    benchmark_plot,
+    learning_curve_plot,
+    paired_difference,
+    render_rich,
+    write,
+)
+from crs_gym.evaluation.benchmark import benchmark
+from crs_gym.policies import POLICIES
+from crs_gym.world import DEFAULT_WORLD, load_world
+
+NEVER_ASK = ("random", "popularity", "greedy", "belief-greedy", "never-ask", "one-slate")
+
+
+@dataclass
+class Args:
+    """Trains, evaluates on fixed evaluation users, and compares."""
+
+    world: str = DEFAULT_WORLD
+    """bundled name or world file"""
+    seeds: int = 5
+    """training seeds, from 0"""
+    total_steps: int = 81_920
+    """environment steps of each"""
+    episodes: int = 1000
+    """evaluation users"""
+    runs: Path = Path("runs/ppo_macro")
+    """where training leaves its checkpoints"""
+    results: Path = Path(__file__).parent / "results"
+    """where results and figures go"""
+
+
+def scores(results: list[Result]) -> Scores:
+    """The scores of one policy's training seeds on the same users."""
+    first = results[0]
+    return Scores(
+        np.array([r.scores for r in results]),
+        np.array(first.user_ids),
+        np.array(first.episode_seeds),
+    )
+
+
+def main(args: Args) -> None:
+    """Prints the tables and writes them."""
+    world, env_id = load_world(args.world), "crs/IcerMacro-v0"
+    kwargs = {"world": args.world}
+    learnt, curves = [], []
+    for seed in range(args.seeds):
+        out = args.runs / f"{world.name}-{world.hash}" / f"seed-{seed}"
+        settings = sb3.Args(
+            env=env_id,
+            world=args.world,
+            total_steps=args.total_steps,
+            n_envs=128,
+            n_steps=32,
+            batch_size=1024,
+            ent_coef=0.01,
+            seed=seed,
+            validate_every=20_480,
+            validation_episodes=256,
+            evaluation_episodes=0,
+            out=out,
+            resume=True,
+        )
+        done = out / "final.safetensors"
+        trained = load_policy(done) if done.is_file() else sb3.train(settings)
+        learnt.append(sb3.evaluate(trained, env_id, kwargs, 0, args.episodes))
+        curves.append(trained.curve)
+    references = benchmark(env_id, tuple(POLICIES), args.episodes, 0, kwargs)
+
+    everything = [*references, *learnt]
+    for result in everything:
+        write(result, args.results)
+    Console().print(render_rich(everything))
+    table = {}
+    for result in references:
+        if result.policy == "oracle":
+            continue
+        found = paired_difference(scores(learnt), scores([result]))
+        table[result.policy] = found._asdict()
+        mark = "never asks" if result.policy in NEVER_ASK else ""
+        interval = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        print(f"PPO - {result.policy:14} {interval} {mark}")
+    folder = args.results / env_id
+    stem = f"ppo_macro-{world.name}-{world.hash[:8]}"
+    (folder / f"{stem}.differences.txt").write_text(json.dumps(table, indent=1) + "\n")
+    steps = np.array([point["steps"] for point in curves[0]])
+    values = np.array([[point["return"] for point in curve] for curve in curves])
+    benchmark_plot(everything, folder / f"{stem}.png")
+    learning_curve_plot(
+        {"PPO, users of the training split": (steps, values)},
+        folder / f"{stem}-curve.png",
+        ylabel="mean return",
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))

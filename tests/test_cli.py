@@ -1,0 +1,73 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from crs_gym.cli import main
+from crs_gym.evaluation import read_all
+from crs_gym.world import World
+
+
+def test_import_is_light():
+    code = (
+        "import sys, crs_gym; heavy = {'torch', 'transformers', 'matplotlib', 'sklearn', 'wandb'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("args", [[], ["world"], ["world", "build"], ["world", "build", "movielens"],
+                                  ["world", "show"], ["benchmark"], ["leaderboard"]])  # fmt: skip
+def test_help_helps(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*args, "--help"])
+    assert stop.value.code == 0
+    assert "usage: crs-gym" in capsys.readouterr().out
+
+
+def test_build_show_benchmark_and_leaderboard(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main("world build generated --items 600 --dim 8 --attributes 6 --users 200 -o s.world".split())
+    assert "at least 0.95" in capsys.readouterr().out
+    assert World.load("s.world").n_items == 600
+    main(["world", "show", "s.world"])
+    assert "most popular items" in capsys.readouterr().out
+
+    main("benchmark --world s.world --episodes 40 -o b --policies random oracle popularity".split())
+    out = capsys.readouterr().out
+    assert "Rank" in out
+    assert (tmp_path / "b" / "benchmark.png").stat().st_size > 10_000
+    results = read_all(tmp_path / "b" / "results")
+    assert {r.policy for r in results} == {"random", "oracle", "popularity"}
+    assert all(len(r.scores) == 40 for r in results)
+    assert {json.dumps(dict(r.env_kwargs)) for r in results} == {"{}"}
+
+    main(["leaderboard", "b/results"])
+    main(["leaderboard", "b/results", "--check"])
+    (tmp_path / "LEADERBOARD.md").write_text("old")
+    with pytest.raises(SystemExit):
+        main(["leaderboard", "b/results", "--check"])
+    assert "stale" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["world", "show", "atlantis"], "unknown world 'atlantis'"),
+        (["benchmark", "--policies", "wizard"], "unknown policy 'wizard'; there are random"),
+        (["benchmark", "--env", "crs/None-v0"], "unknown environment.*crs/Icer-v0"),
+        (["benchmark", "--env-kwargs", "{"], "--env-kwargs is not JSON"),
+        (["world", "build", "movielens", "nowhere", "-o", "x.world"], "nowhere"),
+    ],
+)
+def test_errors_are_told_in_one_line(args, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("crs-gym: ")
+    import re
+
+    assert re.search(message, error)
