@@ -49,7 +49,7 @@ class Args:
     """bundled name or world file"""
     seeds: int = 5
     """training seeds, from 0"""
-    total_steps: int = 81_920
+    total_steps: int = 61_440
     """environment steps of each"""
     episodes: int = 1000
     """evaluation users"""
@@ -80,10 +80,6 @@ def main(args: Args) -> None:
             env=env_id,
             world=args.world,
             total_steps=args.total_steps,
-            n_envs=128,
-            n_steps=32,
-            batch_size=1024,
-            ent_coef=0.01,
             seed=seed,
             validate_every=20_480,
             validation_episodes=256,

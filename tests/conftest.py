@@ -4,6 +4,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+# compiled programs are kept between runs: most of the time of a first run goes into compiling
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
 import numpy as np
 import pytest
 from scipy import stats

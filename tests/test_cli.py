@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -18,11 +19,13 @@ def test_import_is_light():
     assert run.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("args", [[], ["world"], ["world", "build"], ["world", "build", "movielens"],
-                                  ["world", "show"], ["benchmark"], ["leaderboard"]])  # fmt: skip
-def test_help_helps(args, capsys):
+@pytest.mark.parametrize(
+    "command",
+    ["", "world", "world build", "world build movielens", "world show", "benchmark", "leaderboard"],
+)
+def test_help_helps(command, capsys):
     with pytest.raises(SystemExit) as stop:
-        main([*args, "--help"])
+        main([*command.split(), "--help"])
     assert stop.value.code == 0
     assert "usage: crs-gym" in capsys.readouterr().out
 
@@ -68,6 +71,4 @@ def test_errors_are_told_in_one_line(args, message, capsys):
     assert stop.value.code == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("crs-gym: ")
-    import re
-
     assert re.search(message, error)

@@ -91,7 +91,7 @@ class _Head(nn.Module):
             nn.init.orthogonal_(layer.weight, 0.01)
             nn.init.zeros_(layer.bias)
         # from the start an attribute is the likelier to be asked about the less certain it is
-        self.sharpness = nn.Parameter(torch.tensor(8.0))
+        self.sharpness = nn.Parameter(torch.tensor(20.0))
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
         hidden, own = latent[:, : self.width], latent[:, self.width :]

@@ -52,8 +52,8 @@ def test_the_solution_is_that_of_scikit_learn():
     embeddings, pairs, _ = planted(1, attributes=1, pairs=500)
     features = embeddings @ sa._basis(embeddings)
     x = features[pairs.winner] - features[pairs.loser]
-    model = LogisticRegression(fit_intercept=False, C=1 / 2.0, tol=1e-10, max_iter=1000)
-    # each pair and its mirror: twice the loss, so half the penalty's weight
+    model = LogisticRegression(fit_intercept=False, C=1 / 8.0, tol=1e-10, max_iter=1000)
+    # each pair and its mirror: twice the loss, and C multiplies the loss where we scale the penalty
     model.fit(np.concatenate([x, -x]), np.repeat([1, 0], len(x)))
     expected = sa._basis(embeddings) @ model.coef_[0]
     np.testing.assert_allclose(sa.fit_cavs(embeddings, pairs, 4.0)[0], expected, atol=1e-5)
