@@ -41,7 +41,7 @@ class Args:
     """Bundled name or world file."""
     episodes: int = 500
     """Evaluation users."""
-    train_steps: int = 60_000
+    train_steps: int = 20_480
     """Environment steps of PPO."""
     seed: int = 0
     """Of training, and of the evaluation list."""

@@ -4,8 +4,8 @@
 
 `--data` is a MovieLens folder or zip file. Ratings of films with at least 20 ratings are split
 90 to 10 with each seed; test ratings are used for nothing but the last column. With `--grid` it
-prints instead how the two numbers of the hyperprior were chosen, on a tenth of the training ratings kept
-apart. Writes `results/factorisation.json` (or `results/factorisation_grid.json`) beside this file.
+prints instead how the two numbers of the hyperprior were chosen, on a tenth of the training ratings
+kept apart. Writes `results/factorisation.json` (or `results/factorisation_grid.json`).
 """
 
 from __future__ import annotations
