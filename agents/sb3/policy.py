@@ -104,28 +104,29 @@ class _Head(nn.Module):
         return torch.cat([self.direct(hidden), scores], dim=1)
 
 
-class _AttributePolicy(ActorCriticPolicy):
-    """Actor and critic over `MacroFeatures`; actions are those of `MacroActions`."""
+class _AttributeLayers:
+    """Gives SB3's actor-critic policies the trunk and the head; actions are `MacroActions`'s."""
 
     def __init__(self, *args: Any, width: int = 64, **kwargs: Any) -> None:
         self.width = width
         super().__init__(*args, **kwargs)
 
-    def _build_mlp_extractor(self) -> None:
+    def _build_mlp_extractor(self: Any) -> None:
         attributes = int(self.action_space.n) - 2
-        self.mlp_extractor = _Trunk(self.features_dim - 2 * attributes, attributes, self.width)
+        summary = self.features_dim - 2 * attributes
+        self.mlp_extractor = _Trunk(summary, attributes, self.width)
 
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
-        attributes = int(self.action_space.n) - 2
-        self.action_net = _Head(self.width, attributes)
-        rate = lr_schedule(1)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=rate, **self.optimizer_kwargs)
+    def _build(self: Any, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)  # type: ignore[misc]
+        self.action_net = _Head(self.width, int(self.action_space.n) - 2)
+        self.optimizer = self.optimizer_class(
+            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
+        )
 
 
-class AttributePolicy(_AttributePolicy):
+class AttributePolicy(_AttributeLayers, ActorCriticPolicy):
     """For PPO."""
 
 
-class MaskableAttributePolicy(_AttributePolicy, MaskableActorCriticPolicy):
+class MaskableAttributePolicy(_AttributeLayers, MaskableActorCriticPolicy):
     """For MaskablePPO."""

@@ -221,7 +221,7 @@ def train(args: Args) -> Trained:
         **_json_args(args),
         "world_hash": venv.env.world.hash,
         "network": _network(args, venv),
-        "blocks": {name: (at.start, at.stop) for name, at in venv.env.layout.items()},
+        "blocks": {name: [at.start, at.stop] for name, at in venv.env.layout.items()},
     }
     newest = _prepare(args, config)
 
