@@ -55,7 +55,7 @@ def test_play_gives_what_single_environments_play(plane_world, env_id, kwargs, p
     kwargs = {**kwargs, "world": plane_world, "belief_samples": 64, "max_turns": 4}
     env = gymnasium.make(env_id, **kwargs)
     if predict is None:
-        size = env.action_space.shape[0]
+        (size,) = env.action_space.shape or ()
 
         def predict(observations, masks):
             assert masks is None
