@@ -72,7 +72,7 @@ class IcerVecEnv(VecEnv):
         self.reset_infos = [info_of(_row(frame, i)) for i in range(self.num_envs)]
         self._reset_seeds()
         self._reset_options()
-        return frame.observation
+        return frame.observation.copy()
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = np.asarray(actions)
@@ -98,7 +98,8 @@ class IcerVecEnv(VecEnv):
             infos.append(info)
         self._returns[done] = 0.0
         self._lengths[done] = 0
-        return frame.observation, frame.reward, done, infos
+        # arrays from the device are read-only, and SB3 adds to the rewards in place
+        return frame.observation.copy(), frame.reward.copy(), done, infos
 
     def action_masks(self) -> np.ndarray:
         """(n_envs, n) bool, in the layout of sb3-contrib's MaskablePPO."""
