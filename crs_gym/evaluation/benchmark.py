@@ -63,7 +63,7 @@ def result_of(
         left=episodes.left.tolist(),
         utilities=[round(float(x), 6) for x in episodes.utility],
         wall_seconds=round(wall_seconds, 3),
-        command=fields.pop("command", [Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=fields.pop("command", [_relative(word) for word in sys.argv]),
         **fields,
     )
 
@@ -105,3 +105,8 @@ def benchmark(
             result_of(env, env_id, kwargs, name, played, seed, seconds, policy_kwargs=tuned)
         )
     return chosen
+
+
+def _relative(word: str) -> str:
+    # result files travel: they say what was run, not where it lay
+    return Path(word).name if Path(word).is_absolute() else word
