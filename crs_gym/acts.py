@@ -80,7 +80,10 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Offers `items` (catalogue indices), one of which the user may accept."""
+    """Offers `items` (catalogue indices), one of which the user may accept.
+
+    Empty where nothing of what was offered could be: the user can only reject that.
+    """
 
     items: tuple[int, ...]
 
@@ -162,8 +165,8 @@ def to_arrays(act: ReadableRecommenderAct, slate_size: int) -> RecommenderAct:
     """Array form of a recommender act, its slate filled up with -1 to `(slate_size,)`.
 
     Raises:
-        ValueError: no item, more items than `slate_size`, a negative index or a direction other
-            than +1 and -1.
+        ValueError: no item (but in a recommendation), more items than `slate_size`, a negative
+            index or a direction other than +1 and -1.
     """
     match act:
         case Recommendation(items):
@@ -172,14 +175,15 @@ def to_arrays(act: ReadableRecommenderAct, slate_size: int) -> RecommenderAct:
             kind, attribute, direction = RecommenderKind.ASK_ITEM, NONE, 0
         case AttributeQuery(item, attribute, direction):
             kind, items = RecommenderKind.ASK_ATTRIBUTE, (item,)
-            _check_direction(direction)
-            if attribute < 0:
-                raise ValueError(f"attribute index {attribute} is negative")
+            _check_attribute(attribute, direction)
         case _:
             raise TypeError(f"{act!r} is not a recommender act")
-    if not 1 <= len(items) <= slate_size:
-        raise ValueError(f"{act!r} has {len(items)} items; a slate here takes 1 to {slate_size}")
-    if min(items) < 0:
+    least = 0 if kind == RecommenderKind.RECOMMEND else 1
+    if not least <= len(items) <= slate_size:
+        raise ValueError(
+            f"{act!r} has {len(items)} items; a slate here takes {least} to {slate_size}"
+        )
+    if any(item < 0 for item in items):
         raise ValueError(f"{act!r} has a negative item index")
     slate = np.full(slate_size, NONE, np.int32)
     slate[: len(items)] = items
@@ -208,7 +212,8 @@ def response_to_arrays(response: ReadableUserAct, act: RecommenderAct) -> UserAc
     """Array form of a response to `act`.
 
     Raises:
-        ValueError: an item that is not in the slate of `act`, or a direction other than +1, -1.
+        ValueError: an item that is not in the slate of `act`, a negative attribute, or a direction
+            other than +1, -1.
     """
     attribute, direction, item = NONE, 0, NONE
     match response:
@@ -218,12 +223,12 @@ def response_to_arrays(response: ReadableUserAct, act: RecommenderAct) -> UserAc
             kind = UserKind.REJECT
         case Critique(item, attribute, direction):
             kind = UserKind.CRITIQUE
-            _check_direction(direction)
+            _check_attribute(attribute, direction)
         case Choice(item):
             kind = UserKind.CHOOSE
         case Answer(attribute, direction):
             kind = UserKind.ANSWER
-            _check_direction(direction)
+            _check_attribute(attribute, direction)
         case Leave():
             kind = UserKind.LEAVE
         case _:
@@ -279,6 +284,8 @@ def readable_turns(history: Turn) -> list[tuple[ReadableRecommenderAct, Readable
     return turns
 
 
-def _check_direction(direction: int) -> None:
+def _check_attribute(attribute: int, direction: int) -> None:
+    if attribute < 0:
+        raise ValueError(f"attribute index {attribute} is negative")
     if direction not in (1, -1):
         raise ValueError(f"direction must be +1 (more) or -1 (less), not {direction}")

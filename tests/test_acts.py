@@ -158,7 +158,8 @@ def test_no_turn_is_padding():
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (Recommendation(()), "has 0 items; a slate here takes 1 to 2"),
+        (Recommendation((1, 2, 3)), "has 3 items; a slate here takes 0 to 2"),
+        (ItemQuery(()), "has 0 items; a slate here takes 1 to 2"),
         (ItemQuery((1, 2, 3)), "has 3 items; a slate here takes 1 to 2"),
         (Recommendation((1, -1)), "negative item index"),
         (AttributeQuery(-2, 0), "negative item index"),

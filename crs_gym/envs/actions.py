@@ -14,8 +14,16 @@ from gymnasium import spaces
 
 from crs_gym.acts import NONE, RecommenderAct, RecommenderKind
 from crs_gym.inference import Inference
-from crs_gym.inference.belief import mean_and_std
-from crs_gym.inference.query import balanced_item, query_iteration, thompson_slate, top_items
+from crs_gym.inference.belief import Samples
+from crs_gym.inference.query import (
+    Offers,
+    acceptable_slate,
+    balanced_item,
+    offers,
+    query_iteration,
+    thompson_slate,
+    top_items,
+)
 from crs_gym.simulation import Simulator, View
 
 
@@ -27,14 +35,16 @@ class Believer(NamedTuple):
     inference: Inference
 
     @property
-    def utilities(self) -> jax.Array:
-        """(N,) expected utilities under the belief."""
-        mean, _ = mean_and_std(*self.inference.samples(self.view.belief))
-        return self.simulator.items.embeddings @ mean
+    def samples(self) -> Samples:
+        """The belief."""
+        found: Samples = self.inference.samples(self.view.belief)
+        return found
 
-    def top(self, count: int) -> jax.Array:
-        """(count,) items of highest expected utility that were not rejected, best first."""
-        return top_items(self.utilities, count, self.view.context.rejected)
+    def offers(self, count: int) -> Offers:
+        """The items most likely to be accepted that were not rejected, `count` or some more."""
+        sim = self.simulator
+        rejected = self.view.context.rejected
+        return offers(self.samples, sim.items, sim.model, rejected, max(count, 64))
 
 
 class ActionCodec(Protocol):
@@ -105,7 +115,7 @@ class CandidateActions:
     def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
         del key
         n, g = len(self.slates), believer.simulator.n_attributes
-        top = believer.top(self.candidates)
+        top = believer.offers(self.candidates).items
         asks_attribute = action >= 2 * n
         rest = jnp.maximum(action - 2 * n, 0)
         slate = top[jnp.asarray(self.slates)[action % n]]
@@ -159,8 +169,8 @@ class EmbeddingActions:
 class MacroActions:
     """Discrete(2 + G): 0 recommends, 1 asks an item query, 2 + g asks about attribute g.
 
-    The belief fills the slate: the best items for its mean, Thompson samples improved by query
-    iteration, the item that divides the belief about attribute g most evenly.
+    The belief fills the slate: the items most likely to be accepted, Thompson samples improved by
+    query iteration, the item that divides the belief about attribute g most evenly.
     """
 
     needs_belief: ClassVar[bool] = True
@@ -171,15 +181,17 @@ class MacroActions:
     def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
         sim = believer.simulator
         k, items, model = sim.slate_size, sim.items, sim.model
-        embeddings, weights = believer.inference.samples(believer.view.belief)
+        samples = believer.samples
+        embeddings, weights, _ = samples
         start = thompson_slate(key, embeddings, weights, items, k)
         query = query_iteration(start, embeddings, weights, items, model)
         attribute = jnp.maximum(action - 2, 0)
+        offer = acceptable_slate(samples, items, model, k, believer.view.context.rejected)
         about = balanced_item(attribute, embeddings, weights, items, model)
         single = jnp.full(k, NONE, jnp.int32).at[0].set(about)
         return RecommenderAct(
             jnp.minimum(action, RecommenderKind.ASK_ATTRIBUTE),
-            jnp.stack([believer.top(k), query, single])[jnp.minimum(action, 2)],
+            jnp.stack([offer, query, single])[jnp.minimum(action, 2)],
             attribute,
             jnp.int32(1),
         )

@@ -59,7 +59,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | value | space | meaning |
     |---|---|---|
     | `"items"` | `MultiDiscrete([3, N, ..., N, G])` | mode (0 recommend, 1 item query, 2 attribute query), k items, attribute |
-    | `"candidates"` | `Discrete(2 C(C, k) + C G)` | slates of the belief's top C items: recommendations, then item queries, then attribute queries; see `CandidateActions` |
+    | `"candidates"` | `Discrete(2 C(C, k) + C G)` | slates of the C items most likely to be accepted: recommendations, then item queries, then attribute queries; see `CandidateActions` |
     | `"embedding"` | `Box(-1, 1, (3 + d + G,))` | scores of the modes, a point whose nearest items (inner product) make the slate, scores of the attributes |
 
     Repeated items and, in recommendations, items rejected before are taken out of the slate. For
@@ -86,7 +86,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | turn, questions | 1 each | 0 to 1 | turns, queries so far / max_turns |
     | certainty | 1 | 0 to 1 | log effective samples / log samples |
     | mean, std | d each | | belief over phi_u |
-    | top_utility, top_utility_std | C each | utility deviations | expected utility of the top C items above the mean item, and its deviation |
+    | top_utility, top_utility_std | C each | utility deviations | of the C items most likely to be accepted: expected utility above the mean item, and its deviation |
     | top_acceptance | C | 0 to 1 | probability that each would be accepted if it were offered alone |
     | target_mean, target_std | G each | deviations over items | attributes of the target item under the belief |
 

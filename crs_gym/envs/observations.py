@@ -12,7 +12,7 @@ import numpy as np
 from crs_gym.acts import RecommenderKind, UserKind
 from crs_gym.envs.actions import Believer
 from crs_gym.inference.belief import effective_size, mean_and_std
-from crs_gym.inference.query import believed_targets, top_items
+from crs_gym.inference.query import believed_targets
 
 
 class ObservationCodec(Protocol):
@@ -67,12 +67,11 @@ class BeliefObservation:
 
     def encode(self, believer: Believer) -> dict[str, jax.Array]:
         view, sim = believer.view, believer.simulator
-        embeddings, weights = believer.inference.samples(view.belief)
+        embeddings, weights, _ = believer.samples
         mean, std = mean_and_std(embeddings, weights)
-        top = top_items(sim.items.embeddings @ mean, self.items, view.context.rejected)
-        utilities = embeddings @ sim.items.embeddings[top].T
+        top = believer.offers(self.items)
+        utilities = embeddings @ sim.items.embeddings[top.items[: self.items]].T
         top_mean, top_std = mean_and_std(utilities, weights)
-        margin = (utilities - view.belief.null[:, None]) / jnp.maximum(sim.model.temperature, 1e-6)
         target_mean, target_std = believed_targets(embeddings, weights, sim.items, sim.model)
         baseline = mean @ sim.items.mean
         return {
@@ -83,7 +82,7 @@ class BeliefObservation:
             "std": std,
             "top_utility": top_mean - baseline,
             "top_utility_std": top_std,
-            "top_acceptance": weights @ jax.nn.sigmoid(margin),
+            "top_acceptance": top.acceptance[: self.items],
             "target_mean": target_mean,
             "target_std": target_std,
         }

@@ -28,6 +28,19 @@ class Belief(NamedTuple):
     null: Any
 
 
+class Samples(NamedTuple):
+    """The belief as weighted samples.
+
+    embeddings: (m, d) samples of phi_u.
+    weights: (m,), which sum to 1.
+    null: (m,) the null utility of each sample.
+    """
+
+    embeddings: Any
+    weights: Any
+    null: Any
+
+
 class Inference(Protocol):
     """How a belief is held; a pytree, so that it can be closed over or passed through `jit`."""
 
@@ -45,8 +58,8 @@ class Inference(Protocol):
         `shared_prior`: all users of the batch have one prior, without a batch axis.
         """
 
-    def samples(self, belief: Any) -> tuple[jax.Array, jax.Array]:
-        """Samples (m, d) of phi_u and their weights (m,), which sum to 1."""
+    def samples(self, belief: Any) -> Samples:
+        """The belief as weighted samples of phi_u."""
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["noise"], meta_fields=[])
@@ -100,9 +113,9 @@ class PriorSamples:
         axis = None if shared_prior else 0
         return Belief(Prior(axis, axis), 0, axis)
 
-    def samples(self, belief: Belief) -> tuple[jax.Array, jax.Array]:
+    def samples(self, belief: Belief) -> Samples:
         embeddings = belief.prior.mean + belief.prior.std * self.noise
-        return embeddings, jax.nn.softmax(belief.log_weights)
+        return Samples(embeddings, jax.nn.softmax(belief.log_weights), belief.null)
 
 
 def mean_and_std(embeddings: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from crs_gym.acts import NONE, RecommenderAct, RecommenderKind
 from crs_gym.inference import Inference
-from crs_gym.inference.belief import mean_and_std
 from crs_gym.inference.query import (
+    acceptable_slate,
     balanced_item,
     believed_targets,
     query_iteration,
@@ -100,7 +100,7 @@ class Greedy:
 @_named
 @dataclass(frozen=True)
 class BeliefGreedy:
-    """Recommends the best items for the mean of the belief: learns from rejections, never asks."""
+    """Recommends what is most likely to be accepted: learns from rejections, never asks."""
 
     name: str = "belief-greedy"
     needs_belief: ClassVar[bool] = True
@@ -110,15 +110,21 @@ class BeliefGreedy:
         self, key: jax.Array, view: View, simulator: Simulator, inference: Inference
     ) -> RecommenderAct:
         del key
-        mean, _ = mean_and_std(*inference.samples(view.belief))
-        utilities = simulator.items.embeddings @ mean
-        return recommend(top_items(utilities, simulator.slate_size, view.context.rejected))
+        return recommend(
+            acceptable_slate(
+                inference.samples(view.belief),
+                simulator.items,
+                simulator.model,
+                simulator.slate_size,
+                view.context.rejected,
+            )
+        )
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["questions"], meta_fields=["about"])
 @dataclass(frozen=True)
 class AskThenRecommend:
-    """Asks n questions, then recommends the best items for the mean of the belief.
+    """Asks n questions, then recommends what is most likely to be accepted.
 
     questions: n, at least 0.
     about: "item" asks item queries, from Thompson samples improved by query iteration;
@@ -138,7 +144,8 @@ class AskThenRecommend:
     def act(
         self, key: jax.Array, view: View, simulator: Simulator, inference: Inference
     ) -> RecommenderAct:
-        embeddings, weights = inference.samples(view.belief)
+        samples = inference.samples(view.belief)
+        embeddings, weights, _ = samples
         items, model, k = simulator.items, simulator.model, simulator.slate_size
         if self.about == "item":
             start = thompson_slate(key, embeddings, weights, items, k)
@@ -148,8 +155,7 @@ class AskThenRecommend:
             attribute = jnp.argmax(deviation).astype(jnp.int32)
             item = balanced_item(attribute, embeddings, weights, items, model)
             query = ask_attribute(item, attribute, k)
-        mean, _ = mean_and_std(embeddings, weights)
-        offer = recommend(top_items(items.embeddings @ mean, k, view.context.rejected))
+        offer = recommend(acceptable_slate(samples, items, model, k, view.context.rejected))
         # a `cond` would copy the shared samples for every user of a batch
         asks = view.context.turn < self.questions
         return jax.tree.map(lambda a, b: jnp.where(asks, a, b), query, offer)

@@ -260,6 +260,7 @@ def legal(act: RecommenderAct, context: Context, n_attributes: int) -> Recommend
 
     Empties slate places that hold no item, an item named before in the slate, or, in a
     recommendation, an item that the user has rejected; an attribute query keeps place 0 alone.
+    A query that is left without an item becomes a recommendation of nothing.
     """
     n_items = len(context.rejected)
     slate = jnp.asarray(act.slate, jnp.int32)
@@ -271,8 +272,10 @@ def legal(act: RecommenderAct, context: Context, n_attributes: int) -> Recommend
     rejected = context.rejected[jnp.clip(slate, 0, n_items - 1)]
     keep = valid & ~repeated & ~(recommended & rejected)
     keep &= ~asked_attribute | (jnp.arange(k) == 0)
+    kind = jnp.where(keep.any(), act.kind, RecommenderKind.RECOMMEND)
+    asked_attribute &= keep.any()
     return RecommenderAct(
-        jnp.asarray(act.kind, jnp.int32),
+        kind.astype(jnp.int32),
         jnp.where(keep, slate, NONE),
         jnp.where(asked_attribute, jnp.clip(act.attribute, 0, n_attributes - 1), NONE).astype(
             jnp.int32

@@ -193,11 +193,12 @@ def test_candidate_actions_are_the_slates_of_the_top_items(world_file):
     env = make("crs/Icer-v0", world_file, action="candidates")
     core = env.unwrapped.core
     slates = list(combinations(range(6), 2))
-    samples, weights = core.inference.samples(
+    samples, weights, null = core.inference.samples(
         core.inference.init(core.simulator.population, core.simulator.items, core.simulator.model)
     )
-    utilities = np.asarray(core.simulator.items.embeddings @ (weights @ samples))
-    top = np.argsort(-utilities)[:6]
+    gap = (samples @ core.simulator.items.embeddings.T - null[:, None]).astype(np.float64)
+    accepted = 1 / (1 + np.exp(-gap / float(core.simulator.model.temperature)))
+    top = np.argsort(-(np.asarray(weights) @ accepted))[:6]
     g = core.simulator.n_attributes
     for number, kind in ((4, Recommendation), (len(slates) + 4, ItemQuery)):
         env.reset(seed=0)

@@ -125,7 +125,7 @@ def test_posterior_agrees_with_a_grid(plane_world, name):
     np.testing.assert_allclose(prior_deviation, PRIOR.std, atol=1e-5)
     # the responses say something, or the agreement would be empty
     assert np.abs(expected - prior_mean).max() > 0.1
-    embeddings, weight = believe(plane_world, turns)
+    embeddings, weight, _ = believe(plane_world, turns)
     mean, std = mean_and_std(embeddings, weight)
     size = float(effective_size(weight))
     assert 100 < size < SAMPLES
@@ -137,13 +137,13 @@ def test_posterior_agrees_with_a_grid(plane_world, name):
 
 def test_order_of_queries_does_not_matter(plane_world):
     turns = [*conversations(plane_world)["choices"], *conversations(plane_world)["answers"]]
-    _, weights = believe(plane_world, turns, samples=100)
-    _, backwards = believe(plane_world, turns[::-1], samples=100)
+    _, weights, _ = believe(plane_world, turns, samples=100)
+    _, backwards, _ = believe(plane_world, turns[::-1], samples=100)
     np.testing.assert_allclose(weights, backwards, rtol=1e-3, atol=1e-7)
 
 
 def test_without_responses_the_belief_is_the_prior(plane_world):
-    embeddings, weights = believe(plane_world, [])
+    embeddings, weights, _ = believe(plane_world, [])
     np.testing.assert_allclose(weights, 1 / SAMPLES, rtol=1e-5)
     mean, std = mean_and_std(embeddings, weights)
     # the samples come in antithetic pairs: the mean is exact but for rounding
@@ -192,7 +192,7 @@ def test_log_weights_stay_bounded(plane_world):
     for _ in range(50):
         belief = update(inference, belief, turn, context, items, model)
     assert belief.log_weights.max() == 0
-    _, weights = inference.samples(belief)
+    weights = inference.samples(belief).weights
     assert weights.sum() == pytest.approx(1, abs=1e-5)
 
 

@@ -11,15 +11,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy.special import softmax
 
+from crs_gym.inference.belief import Samples
 from crs_gym.inference.query import (
+    acceptable_slate,
     balanced_item,
     believed_targets,
     distinct_best,
+    offers,
     query_iteration,
     thompson_slate,
     top_items,
 )
 from crs_gym.users import UserModel, items_of
+from crs_gym.users.model import null_utility
 
 top3 = jax.jit(lambda utilities, excluded: top_items(utilities, 3, excluded))
 distinct = jax.jit(distinct_best)
@@ -112,6 +116,79 @@ def test_query_iteration_keeps_more_places_distinct(plane_world):
     )
     utilities = plane_world.item_embeddings @ embeddings[0]
     np.testing.assert_array_equal(np.sort(slate), np.sort(np.argsort(-utilities)[:4]))
+
+
+@pytest.fixture(scope="module")
+def holding(plane_world, belief):
+    """A belief with null utilities, and what offers are worth in it, by definition."""
+    items, model = items_of(plane_world), UserModel(temperature=0.3, null_z=1.0)
+    samples = Samples(*belief, null_utility(belief[0], items, model))
+    gap = np.asarray(belief[0]) @ plane_world.item_embeddings.T - np.asarray(samples.null)[:, None]
+    odds = np.exp(gap.astype(np.float64) / 0.3)
+
+    def acceptance(slate):
+        total = odds[:, list(slate)].sum(1)
+        return float(np.asarray(belief[1]) @ (total / (1 + total)))
+
+    return items, model, samples, acceptance
+
+
+def test_offers_are_the_items_most_likely_to_be_accepted(plane_world, holding):
+    items, model, samples, acceptance = holding
+    excluded = np.zeros(plane_world.n_items, bool)
+    excluded[[3, 7]] = True
+    found = offers(samples, items, model, jnp.asarray(excluded), plane_world.n_items)
+    expected = np.array([acceptance([i]) for i in found.items])
+    expected[np.asarray(excluded)[found.items]] = 0.0
+    np.testing.assert_allclose(found.acceptance, expected, atol=1e-5)
+    assert set(found.items[-2:].tolist()) == {3, 7}
+    assert (np.diff(found.acceptance) <= 0).all()
+    best = sorted(
+        (i for i in range(plane_world.n_items) if not excluded[i]), key=lambda i: -acceptance([i])
+    )
+    few = offers(samples, items, model, jnp.asarray(excluded), 12)
+    assert few.items[0] == best[0]
+    assert len(set(few.items.tolist()) & set(best[:6])) >= 5
+
+
+@pytest.mark.parametrize("rejected", [[], [0, 5, 11, 12, 13, 14, 20]])
+def test_acceptable_slate_against_all_pairs(plane_world, holding, rejected):
+    items, model, samples, acceptance = holding
+    excluded = np.zeros(plane_world.n_items, bool)
+    excluded[rejected] = True
+    slate = acceptable_slate(samples, items, model, 2, jnp.asarray(excluded)).tolist()
+    allowed = np.flatnonzero(~excluded).tolist()
+    assert set(slate) <= set(allowed)
+    best = max(acceptance(pair) for pair in combinations(allowed, 2))
+    assert acceptance(slate) >= 0.97 * best
+    assert acceptance(slate[:1]) == pytest.approx(max(acceptance([i]) for i in allowed), abs=1e-5)
+    # the two most acceptable items please the same users: a slate needs more than that
+    alone = sorted(allowed, key=lambda i: -acceptance([i]))[:2]
+    assert acceptance(slate) >= acceptance(alone)
+
+
+def test_acceptable_slate_when_little_is_left(plane_world, holding):
+    items, model, samples, _ = holding
+    excluded = jnp.ones(plane_world.n_items, bool).at[9].set(False)
+    slate = acceptable_slate(samples, items, model, 3, excluded).tolist()
+    assert slate[0] == 9
+    assert len(set(slate)) == 3
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-9, np.inf])
+def test_acceptable_slate_at_extreme_temperatures(plane_world, holding, temperature):
+    items, model, samples, _ = holding
+    extreme = model._replace(temperature=jnp.float32(temperature))
+    excluded = jnp.zeros(plane_world.n_items, bool)
+    slate = acceptable_slate(samples, items, extreme, 3, excluded).tolist()
+    assert len(set(slate)) == 3
+    if temperature < 1:
+        odds = (
+            np.asarray(samples.embeddings) @ plane_world.item_embeddings.T
+            > np.asarray(samples.null)[:, None]
+        )
+        covered = [np.asarray(samples.weights) @ odds[:, i] for i in range(plane_world.n_items)]
+        assert covered[slate[0]] == pytest.approx(max(covered), abs=1e-5)
 
 
 def test_believed_targets(plane_world, belief):

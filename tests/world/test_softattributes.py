@@ -196,5 +196,5 @@ def test_real_raters(movielens):
     assert agreement == pytest.approx(0.754, abs=0.01)
     fit = factorise(ratings, d=64)
     found = sa.held_out_accuracy(item_features(fit.item_bias, fit.item_mean), pairs)
-    assert found["all"].mean > 0.62
-    assert found["chosen"].mean > 0.63
+    assert found["all"].mean > 0.65
+    assert found["chosen"].mean > 0.67
