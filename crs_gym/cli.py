@@ -83,11 +83,42 @@ class BuildGenerated:
 
 
 @dataclass(frozen=True)
+class BuildFilms:
+    """Builds the film world: a graded catalogue, rated by a synthetic population."""
+
+    out: Out
+    """World file to write."""
+    catalogue: Path | None = None
+    """Films and grades in CSV; the bundled catalogue by default."""
+    dim: int = 32
+    """Dimensions of the factorisation; the world has one more, the film's quality."""
+    users: int = 3000
+    """Users who rate; those with 50 ratings or more take part in conversations."""
+    seed: int = 0
+    """Of the population, the fit, the split of the users and the calibration."""
+
+    def run(self) -> None:
+        from crs_gym.simulation.calibration import calibrate
+        from crs_gym.world.fitted import build_films
+        from crs_gym.world.population import Population
+
+        world = build_films(
+            self.catalogue,
+            population=Population(users=self.users),
+            dim=self.dim,
+            seed=self.seed,
+            progress=True,
+        )
+        _finish(calibrate(world, seed=self.seed), self.out)
+
+
+@dataclass(frozen=True)
 class Build:
     """Builds a world file."""
 
     source: (
-        Annotated[BuildMovieLens, tyro.conf.subcommand("movielens")]
+        Annotated[BuildFilms, tyro.conf.subcommand("films")]
+        | Annotated[BuildMovieLens, tyro.conf.subcommand("movielens")]
         | Annotated[BuildGenerated, tyro.conf.subcommand("generated")]
     )
 
@@ -97,18 +128,51 @@ class Build:
 
 @dataclass(frozen=True)
 class Show:
-    """Prints what a world holds and its calibration table."""
+    """Prints what a world holds and its calibration table, or what it knows of one item."""
 
     world: tyro.conf.Positional[str] = DEFAULT_WORLD
     """Bundled name or world file."""
+    film: str | None = None
+    """Title of an item, with or without the year: its neighbours and most marked attributes."""
+    plot: Path | None = None
+    """Image to write: the items as a labelled map."""
 
     def run(self) -> None:
         from rich.console import Console
 
-        from crs_gym.simulation.show import show_world
+        from crs_gym.simulation.show import find_item, show_item, show_world
         from crs_gym.world import load_world
 
-        Console().print(show_world(load_world(self.world)))
+        world = load_world(self.world)
+        if self.film is not None:
+            Console().print(show_item(world, find_item(world, self.film)))
+        elif self.plot is None:
+            Console().print(show_world(world))
+        if self.plot is not None:
+            from crs_gym.evaluation.maps import world_map
+
+            print(f"wrote {world_map(world, self.plot)}")
+
+
+@dataclass(frozen=True)
+class Lint:
+    """Checks a catalogue of films: columns, doubles, years, ranges, ties, wordings."""
+
+    catalogue: tyro.conf.Positional[Path | None] = None
+    """Films and grades in CSV; the bundled catalogue by default."""
+    attributes: Path | None = None
+    """Attributes and wordings in CSV; the bundled ones by default."""
+
+    def run(self) -> None:
+        from crs_gym.world.films import lint_films, read_films
+
+        problems = lint_films(self.catalogue, self.attributes)
+        for problem in problems:
+            print(problem)
+        if problems:
+            raise DataError(f"{len(problems)} problems")
+        films = read_films(self.catalogue, self.attributes)
+        print(f"{len(films.titles)} films on {len(films.attributes)} attributes, no problems")
 
 
 @dataclass(frozen=True)
@@ -118,6 +182,7 @@ class WorldCommand:
     command: (
         Annotated[Build, tyro.conf.subcommand("build")]
         | Annotated[Show, tyro.conf.subcommand("show")]
+        | Annotated[Lint, tyro.conf.subcommand("lint")]
     )
 
     def run(self) -> None:

@@ -21,15 +21,16 @@ SUMMARY = (
     "top_utility_std",
     "top_acceptance",
     "target_std",
+    "question_value",
 )
-PER_ATTRIBUTE = ("target_mean", "target_std")
+PER_ATTRIBUTE = ("target_mean", "target_std", "question_value")
 BLOCKS = (*SUMMARY, *PER_ATTRIBUTE)
 """Blocks of the observation that the network needs."""
 
 
 class MacroFeatures(BaseFeaturesExtractor):
     """The summary blocks of a belief observation, standardised, then the attributes' own, as they
-    are: standardising each attribute by itself would hide which one is the least certain.
+    are: standardising each attribute by itself would hide which question is worth most.
 
     blocks: where each block of the observation lies, `(start, stop)` by name.
     """
@@ -59,7 +60,8 @@ class _Trunk(nn.Module):
             nn.Sequential(nn.Linear(summary, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh())
             for _ in range(2)
         )
-        self.latent_dim_pi, self.latent_dim_vf = width + 2 * attributes, width
+        self.latent_dim_pi = width + len(PER_ATTRIBUTE) * attributes
+        self.latent_dim_vf = width
 
     def forward_actor(self, features: torch.Tensor) -> torch.Tensor:
         hidden = self.actor(features[:, : self.size])
@@ -76,8 +78,8 @@ class _Trunk(nn.Module):
 class _Head(nn.Module):
     """Logits: two from the trunk, and one for each attribute from one small network for all.
 
-    It sees the attribute's mean and deviation under the belief and a digest of the trunk; a bias
-    of its own lets each attribute differ.
+    It sees the attribute's mean and deviation under the belief, what a question about it is worth,
+    and a digest of the trunk; a bias of its own lets each attribute differ.
     """
 
     def __init__(self, width: int, attributes: int, digest: int = 8) -> None:
@@ -85,20 +87,21 @@ class _Head(nn.Module):
         self.width, self.attributes = width, attributes
         self.direct = nn.Linear(width, 2)
         self.digest = nn.Linear(width, digest)
-        self.shared = nn.Sequential(nn.Linear(digest + 3, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.shared = nn.Sequential(nn.Linear(digest + 4, 32), nn.Tanh(), nn.Linear(32, 1))
         self.bias = nn.Parameter(torch.zeros(attributes))
         for layer in (self.direct, self.shared[-1]):
             nn.init.orthogonal_(layer.weight, 0.01)
             nn.init.zeros_(layer.bias)
-        # from the start an attribute is the likelier to be asked about the less certain it is
-        self.sharpness = nn.Parameter(torch.tensor(20.0))
+        # from the start an attribute is the likelier to be asked about the more that is worth
+        self.sharpness = nn.Parameter(torch.tensor(50.0))
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
         hidden, own = latent[:, : self.width], latent[:, self.width :]
-        mean, deviation = own.unflatten(1, (2, self.attributes)).unbind(1)
+        own = own.unflatten(1, (len(PER_ATTRIBUTE), self.attributes))
+        mean, deviation, value = own.unbind(1)
         digest = self.digest(hidden)[:, None].expand(-1, self.attributes, -1)
-        relative = deviation - deviation.amax(1, keepdim=True)
-        each = torch.stack([mean, deviation, relative], dim=2)
+        relative = value - value.amax(1, keepdim=True)
+        each = torch.stack([mean, deviation, value, self.sharpness * relative], dim=2)
         scores = self.shared(torch.cat([digest, each], dim=2)).squeeze(2)
         scores = scores + self.sharpness * relative + self.bias
         return torch.cat([self.direct(hidden), scores], dim=1)
@@ -113,7 +116,7 @@ class _AttributeLayers:
 
     def _build_mlp_extractor(self: Any) -> None:
         attributes = int(self.action_space.n) - 2
-        summary = self.features_dim - 2 * attributes
+        summary = self.features_dim - len(PER_ATTRIBUTE) * attributes
         self.mlp_extractor = _Trunk(summary, attributes, self.width)
 
     def _build(self: Any, lr_schedule: Any) -> None:

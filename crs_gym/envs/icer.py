@@ -89,6 +89,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | top_utility, top_utility_std | C each | utility deviations | of the C items most likely to be accepted: expected utility above the mean item, and its deviation |
     | top_acceptance | C | 0 to 1 | probability that each would be accepted if it were offered alone |
     | target_mean, target_std | G each | deviations over items | attributes of the target item under the belief |
+    | question_value | G | at least 0, utility | what the answer to each attribute query is worth: its EVOI |
 
     ## Rewards
 
@@ -114,7 +115,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
 
     | argument | default | meaning |
     |---|---|---|
-    | `world` | `"generated"` | bundled name, path of a world file, or a `World` |
+    | `world` | `"films"` | bundled name, path of a world file, or a `World` |
     | `action` | `"items"` | see Action Space |
     | `observation` | `"history"` | see Observation Space |
     | `slate_size` | 2 | places in a slate, at least 2 |

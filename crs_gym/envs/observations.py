@@ -12,7 +12,7 @@ import numpy as np
 from crs_gym.acts import RecommenderKind, UserKind
 from crs_gym.envs.actions import Believer
 from crs_gym.inference.belief import effective_size, mean_and_std
-from crs_gym.inference.query import believed_targets
+from crs_gym.inference.query import attribute_queries, believed_targets
 
 
 class ObservationCodec(Protocol):
@@ -85,6 +85,7 @@ class BeliefObservation:
             "top_acceptance": top.acceptance[: self.items],
             "target_mean": target_mean,
             "target_std": target_std,
+            "question_value": attribute_queries(believer.samples, sim.items, sim.model).values,
         }
 
 

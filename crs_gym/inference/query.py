@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from crs_gym.inference.belief import Samples, mean_and_std
-from crs_gym.users import Items, UserModel, choice
+from crs_gym.users import Items, UserModel, answer, choice
 from crs_gym.users.model import target_attributes
 
 
@@ -154,6 +154,31 @@ def balanced_item(
     mean_target = weights @ (embeddings / jnp.where(norm > 0, norm, 1.0))
     wanted = model.target_scale * mean_target @ items.cavs[attribute]
     return jnp.argmin(jnp.abs(items.attributes[:, attribute] - wanted)).astype(jnp.int32)
+
+
+class AttributeQueries(NamedTuple):
+    """For each attribute, the query about it.
+
+    items: (G,) int32, what the query is about, see `balanced_item`.
+    values: (G,) EVOI of the query (ICER, section 3.1): by how much the expected utility of the
+        best item rises with its answer. At least 0, but for rounding.
+    """
+
+    items: jax.Array
+    values: jax.Array
+
+
+def attribute_queries(samples: Samples, items: Items, model: UserModel) -> AttributeQueries:
+    """A query about each attribute and what its answer is worth."""
+    embeddings, weights, _ = samples
+    targets = target_attributes(embeddings, items, model)
+    about = jnp.argmin(jnp.abs(items.attributes - weights @ targets), axis=0).astype(jnp.int32)
+    asked = jnp.take_along_axis(items.attributes, about[None], axis=0)
+    more = jnp.exp(answer.log_prob_more(targets, asked, model.answer_noise))
+    mean = weights @ embeddings
+    mean_more = (more * weights[:, None]).T @ embeddings
+    best = [(m @ items.embeddings.T).max(-1) for m in (mean_more, mean - mean_more, mean)]
+    return AttributeQueries(about, best[0] + best[1] - best[2])
 
 
 def believed_targets(

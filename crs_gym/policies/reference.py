@@ -13,8 +13,7 @@ from crs_gym.acts import NONE, RecommenderAct, RecommenderKind
 from crs_gym.inference import Inference
 from crs_gym.inference.query import (
     acceptable_slate,
-    balanced_item,
-    believed_targets,
+    attribute_queries,
     query_iteration,
     thompson_slate,
     top_items,
@@ -128,7 +127,7 @@ class AskThenRecommend:
 
     questions: n, at least 0.
     about: "item" asks item queries, from Thompson samples improved by query iteration;
-        "attribute" asks about the attribute of the target that is least certain.
+        "attribute" asks about the attribute whose answer is worth most.
     """
 
     questions: Any = 3
@@ -151,10 +150,9 @@ class AskThenRecommend:
             start = thompson_slate(key, embeddings, weights, items, k)
             query = ask_item(query_iteration(start, embeddings, weights, items, model))
         else:
-            _, deviation = believed_targets(embeddings, weights, items, model)
-            attribute = jnp.argmax(deviation).astype(jnp.int32)
-            item = balanced_item(attribute, embeddings, weights, items, model)
-            query = ask_attribute(item, attribute, k)
+            queries = attribute_queries(samples, items, model)
+            attribute = jnp.argmax(queries.values).astype(jnp.int32)
+            query = ask_attribute(queries.items[attribute], attribute, k)
         offer = recommend(acceptable_slate(samples, items, model, k, view.context.rejected))
         # a `cond` would copy the shared samples for every user of a batch
         asks = view.context.turn < self.questions

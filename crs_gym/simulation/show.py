@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +61,54 @@ def show_world(world: World) -> Group:
     return Group(*padded)
 
 
+def find_item(world: World, title: str) -> int:
+    """The item of that title, with or without the year; the most popular one of several.
+
+    Raises:
+        ValueError: no such title; the message names the nearest ones.
+    """
+    wanted = title.strip().casefold()
+    found = [
+        i
+        for i in range(world.n_items)
+        if wanted in (world.label(i).casefold(), world.titles[i].casefold())
+    ]
+    if found:
+        return max(found, key=lambda i: world.popularity[i])
+    folded = {world.label(i).casefold(): i for i in range(world.n_items)}
+    near = [key for key in folded if wanted in key]
+    near += [k for k in difflib.get_close_matches(wanted, folded, 5, 0.5) if k not in near]
+    names = ", ".join(world.label(folded[key]) for key in near[:5])
+    raise ValueError(f"no item {title!r} in {world.name}" + (f"; near it: {names}" if near else ""))
+
+
+def neighbours(world: World, item: int, count: int = 8) -> np.ndarray:
+    """(count,) the items most alike in taste: cosine of the embeddings, quality left out."""
+    tastes = world.item_embeddings[:, 1:]
+    lengths = np.linalg.norm(tastes, axis=1)
+    likeness = tastes @ tastes[item] / np.maximum(lengths * lengths[item], 1e-12)
+    likeness[item] = -np.inf
+    return np.argsort(-likeness, kind="stable")[:count]
+
+
+def show_item(world: World, item: int) -> Group:
+    """One item: its most marked attributes and its neighbours."""
+    from rich.console import Group
+    from rich.table import Table
+
+    scores = world.attribute_scores[item]
+    marked = Table("most marked attributes", "deviations", box=None)
+    for g in np.argsort(-np.abs(scores))[:8]:
+        words = world.attributes[g]
+        marked.add_row(words.more if scores[g] > 0 else words.less, f"{scores[g]:+.1f}")
+    near = Table("neighbours", "genres", box=None)
+    for other in neighbours(world, item):
+        near.add_row(world.label(int(other)), ", ".join(world.genres[other]))
+    genres = ", ".join(world.genres[item]) or "no genres"
+    quality = world.item_embeddings[item, 0]
+    return Group(f"{world.label(item)}: {genres}; quality {quality:+.1f}", "", marked, "", near)
+
+
 _MEANINGS = {
     "random": ("success over 7 turns, random recommendations", "at most 0.15"),
     "popularity": ("success over 7 turns, most popular items", "at most 0.35"),
@@ -68,7 +117,7 @@ _MEANINGS = {
     "utility_deviation": ("mean deviation of a user's utilities", "1"),
     "quality_weight": ("weight of the items' quality", ""),
     "quality_share": ("share of quality in the variance of utility", ""),
-    "favourites": ("different favourites of 1,024 users", ""),
+    "favourites": ("different favourites of 2,048 users", ""),
     "top_favourite_share": ("share of the commonest favourite", ""),
     "foregone_answers": ("attribute answers that no item would change", ""),
     "foregone_answers_at_largest_norm": ("the same at the paper's target scale", ""),

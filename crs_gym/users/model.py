@@ -35,9 +35,9 @@ class UserModel(NamedTuple):
 
     temperature: Any = 0.15
     null_z: Any = 2.5
-    answer_noise: Any = 0.5
+    answer_noise: Any = 0.25
     target_scale: Any = 5.0
-    critique_rate: Any = 0.2
+    critique_rate: Any = 0.1
     critique_temperature: Any = 0.5
     leave_base: Any = 0.0
     leave_turn: Any = 0.0

@@ -30,7 +30,7 @@ def assemble(
     source: str,
     licence: str,
     evaluation: np.ndarray | None = None,
-    wordings: Mapping[str, tuple[str, str]] | None = None,
+    wordings: Mapping[str, Attribute] | None = None,
     report: Mapping[str, Any] | None = None,
 ) -> World:
     """A world in its normal form, with every user's weight on quality still 0.
@@ -44,7 +44,7 @@ def assemble(
             (U, d - 1) priors of the users over the taste factors. cavs: (G, d) on
             [quality standardised, factors centred]. evaluation: (U,) bool, drawn with `seed` where
             it is not given.
-        wordings: "more" and "less" phrases by attribute name.
+        wordings: of attributes, by name; "more funny" and "less funny" where there are none.
 
     Raises:
         DataError: items of constant quality, or an attribute that is constant over the items.
@@ -70,7 +70,7 @@ def assemble(
         popularity=popularity,
         cavs=cavs / scale[:, None],
         attributes=tuple(
-            Attribute(n, *phrases.get(n, (f"more {n}", f"less {n}"))) for n in attribute_names
+            phrases.get(n, Attribute(n, f"more {n}", f"less {n}")) for n in attribute_names
         ),
         user_mean=np.hstack([column, user_mean]),
         user_std=np.hstack([column, user_std]),

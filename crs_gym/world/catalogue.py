@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crs_gym.world.world import World
 
-DEFAULT_WORLD = "generated"
+DEFAULT_WORLD = "films"
 _SUFFIX = ".world"
 
 

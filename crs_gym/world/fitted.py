@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from crs_gym.world.build import assemble, evaluation_split, population_rotation
 from crs_gym.world.errors import DataError
 from crs_gym.world.factorisation import factorise, user_posteriors
+from crs_gym.world.films import pairs_from_grades, read_films
 from crs_gym.world.movielens import read_movielens
+from crs_gym.world.population import Population, rate_films
 from crs_gym.world.ratings import Ratings
 from crs_gym.world.softattributes import (
     AttributePairs,
@@ -19,7 +22,7 @@ from crs_gym.world.softattributes import (
     read_soft_attributes,
     select,
 )
-from crs_gym.world.world import World
+from crs_gym.world.world import Attribute, World
 
 MOVIELENS_LICENCE = (
     "MovieLens terms: research use, acknowledgement, no commercial use (see the data set's README)"
@@ -76,6 +79,45 @@ def build_movielens(
     )
 
 
+def build_films(
+    films: str | Path | None = None,
+    *,
+    population: Population | None = None,
+    dim: int = 32,
+    min_user_ratings: int = 50,
+    seed: int = 0,
+    progress: bool = False,
+) -> World:
+    """The film world, not yet calibrated: a catalogue, rated by a synthetic population.
+
+    The ratings go the way of MovieLens' ratings; CAVs are learnt from the grades.
+
+    Args:
+        films: a catalogue in CSV, see `crs_gym.world.films`; the bundled one by default.
+        population: who rates.
+        dim: dimensions of the factorisation.
+        min_user_ratings: users with fewer ratings help to fit the films, but are not in the world.
+        seed: of the population, the fit and the split of the users.
+
+    Raises:
+        DataError: a catalogue that does not pass `lint_films`.
+    """
+    catalogue = read_films(films)
+    return fit_world(
+        rate_films(catalogue, population, seed).ratings,
+        pairs_from_grades(catalogue, seed=seed),
+        dim=dim,
+        min_user_ratings=min_user_ratings,
+        attributes=len(catalogue.attributes),
+        seed=seed,
+        name="films",
+        source="crs-gym's catalogue of films, rated by a synthetic population",
+        licence="Apache-2.0",
+        wordings=catalogue.attributes,
+        progress=progress,
+    )
+
+
 def fit_world(
     ratings: Ratings,
     pairs: AttributePairs,
@@ -87,6 +129,7 @@ def fit_world(
     name: str,
     source: str,
     licence: str,
+    wordings: Sequence[Attribute] = (),
     progress: bool = False,
 ) -> World:
     """Factorises `ratings`, rotates the space so that the population of training users has a
@@ -134,6 +177,7 @@ def fit_world(
         source=source,
         licence=licence,
         evaluation=evaluation,
+        wordings={attribute.name: attribute for attribute in wordings},
         report=report,
     )
 

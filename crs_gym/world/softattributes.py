@@ -248,6 +248,8 @@ def select(
     """
     if not 1 <= n <= len(pairs.names):
         raise ValueError(f"n must be between 1 and {len(pairs.names)} attributes, not {n}")
+    if n == len(pairs.names):
+        return np.arange(n)
     counts = np.zeros((len(pairs.names), 2))
     for fold in range(folds):
         train, test = _apart(pairs, 0.3, 1000 * seed + fold)

@@ -19,18 +19,24 @@ import safetensors.numpy
 
 from crs_gym.world.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 _METADATA_KEY = "crs_gym_world"
 _FLOATS = ("item_embeddings", "popularity", "cavs", "user_mean", "user_std")
 _TENSORS = (*_FLOATS, "years", "evaluation")
 
 
 class Attribute(NamedTuple):
-    """A soft attribute and its wordings, e.g. `("funny", "funnier", "less funny")`."""
+    """A soft attribute and its wordings.
+
+    more, less: short, to come after "something": "funnier", "less funny".
+    more_long, less_long: noun phrases: "a film with more laughs"; empty where there are none.
+    """
 
     name: str
     more: str
     less: str
+    more_long: str = ""
+    less_long: str = ""
 
 
 @dataclass(frozen=True, eq=False)

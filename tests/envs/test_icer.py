@@ -196,7 +196,7 @@ def test_candidate_actions_are_the_slates_of_the_top_items(world_file):
     samples, weights, null = core.inference.samples(
         core.inference.init(core.simulator.population, core.simulator.items, core.simulator.model)
     )
-    gap = (samples @ core.simulator.items.embeddings.T - null[:, None]).astype(np.float64)
+    gap = np.asarray(samples @ core.simulator.items.embeddings.T - null[:, None], np.float64)
     accepted = 1 / (1 + np.exp(-gap / float(core.simulator.model.temperature)))
     top = np.argsort(-(np.asarray(weights) @ accepted))[:6]
     g = core.simulator.n_attributes

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy.special import softmax
+from scipy.stats import norm
 
 from crs_gym.inference.belief import Samples
 from crs_gym.inference.query import (
     acceptable_slate,
+    attribute_queries,
     balanced_item,
     believed_targets,
     distinct_best,
@@ -189,6 +191,27 @@ def test_acceptable_slate_at_extreme_temperatures(plane_world, holding, temperat
         )
         covered = [np.asarray(samples.weights) @ odds[:, i] for i in range(plane_world.n_items)]
         assert covered[slate[0]] == pytest.approx(max(covered), abs=1e-5)
+
+
+def test_attribute_queries_are_worth_what_enumeration_says(plane_world, holding):
+    items, model, samples, _ = holding
+    model = model._replace(target_scale=2.0, answer_noise=0.4)
+    found = attribute_queries(samples, items, model)
+    phi, weights = (np.asarray(x, np.float64) for x in samples[:2])
+    features = plane_world.item_embeddings.astype(np.float64)
+    targets = 2 * phi / np.linalg.norm(phi, axis=1, keepdims=True) @ plane_world.cavs.T
+    for g in range(plane_world.n_attributes):
+        item = balanced_item(jnp.int32(g), samples.embeddings, samples.weights, items, model)
+        assert found.items[g] == item
+        gap = targets[:, g] - plane_world.attribute_scores[int(item), g]
+        value = -(weights @ phi @ features.T).max()
+        for chance in (norm.cdf(gap / 0.4), norm.cdf(-gap / 0.4)):
+            value += ((weights * chance) @ phi @ features.T).max()
+        assert found.values[g] == pytest.approx(value, abs=1e-5)
+        assert value >= -1e-6
+    assert found.values.max() > 0.01
+    useless = attribute_queries(samples, items, model._replace(answer_noise=jnp.inf))
+    np.testing.assert_allclose(useless.values, 0, atol=1e-5)
 
 
 def test_believed_targets(plane_world, belief):

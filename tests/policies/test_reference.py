@@ -143,9 +143,9 @@ def test_greedy_goes_down_the_list_for_the_priors_mean(small_world, patient, key
 
 
 @pytest.mark.parametrize("prior", ["cold", "personal"])
-def test_belief_greedy_offers_what_is_most_likely_accepted(small_world, patient, keys, prior):
+def test_belief_greedy_offers_what_is_most_likely_accepted(small_world, keys, prior):
     """Against the acceptance of every item, and of the slate that mere mean utility suggests."""
-    simulator = patient.with_prior(prior)
+    simulator = Simulator.of(small_world, prior=prior)
     for b in range(4):
         state = simulator.reset(keys[b])
         belief = INFERENCE.init(state.prior, simulator.items, simulator.model)
