@@ -2,6 +2,7 @@
 
     python experiments/ppo_macro.py
     python experiments/ppo_macro.py --world my.world
+    python experiments/ppo_macro.py --env-kwargs '{"user_model": {"leave_dissatisfaction": 0.3}}'
 
 The question: does it end above every policy that never asks, and at least level with
 ask-n-then-recommend (n and the kind of question chosen on training users)? Differences are paired
@@ -15,8 +16,9 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,8 @@ class Args:
 
     world: str = DEFAULT_WORLD
     """bundled name or world file"""
+    env_kwargs: sb3.EnvKwargs = field(default_factory=dict)
+    """further arguments of the environment: JSON, or key=value pairs"""
     seeds: int = 5
     """training seeds, from 0"""
     total_steps: int = 61_440
@@ -72,13 +76,18 @@ def scores(results: list[Result]) -> Scores:
 def main(args: Args) -> None:
     """Prints the tables and writes them."""
     world, env_id = load_world(args.world), "crs/IcerMacro-v0"
-    kwargs = {"world": args.world}
+    kwargs = {**args.env_kwargs, "world": args.world}
+    stem = f"ppo_macro-{world.name}-{world.hash[:8]}"
+    if args.env_kwargs:
+        text = json.dumps(args.env_kwargs, sort_keys=True)
+        stem += f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     learnt, curves = [], []
     for seed in range(args.seeds):
-        out = args.runs / f"{world.name}-{world.hash}" / f"seed-{seed}"
+        out = args.runs / stem / f"seed-{seed}"
         settings = sb3.Args(
             env=env_id,
             world=args.world,
+            env_kwargs=args.env_kwargs,
             total_steps=args.total_steps,
             seed=seed,
             validate_every=20_480,
@@ -107,8 +116,8 @@ def main(args: Args) -> None:
         interval = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
         print(f"PPO - {result.policy:14} {interval} {mark}")
     folder = args.results / env_id
-    stem = f"ppo_macro-{world.name}-{world.hash[:8]}"
-    (folder / f"{stem}.differences.txt").write_text(json.dumps(table, indent=1) + "\n")
+    report = {"env_kwargs": args.env_kwargs, "ppo_less": table}
+    (folder / f"{stem}.differences.txt").write_text(json.dumps(report, indent=1) + "\n")
     steps = np.array([point["steps"] for point in curves[0]])
     values = np.array([[point["return"] for point in curve] for curve in curves])
     benchmark_plot(everything, folder / f"{stem}.png")

@@ -100,7 +100,7 @@ class Population:
     quality: float = 0.4
     taste: float = 0.6
     hidden: float = 0.15
-    own: float = 0.9
+    own: float = 3.0
     popularity: float = 2.1
     choosy: float = 0.35
     bias: float = 0.46
@@ -149,7 +149,7 @@ def rate_films(films: Films, population: Population | None = None, seed: int = 0
     shares = np.array(GROUP_SHARES) / sum(GROUP_SHARES)
     first, second = rng.choice(len(groups), (2, p.users), p=shares)
     share = rng.uniform(0.5, 1.0, (p.users, 1))
-    own = rng.standard_normal((p.users, len(places))) / np.sqrt(len(places))
+    own = rng.standard_normal((p.users, len(places))) @ _levelling(grades)
     tastes = share * groups[first] + (1 - share) * groups[second] + p.own * own
     liking = tastes @ grades.T
     hidden = rng.standard_normal((p.users, p.hidden_rank)) @ rng.standard_normal((p.hidden_rank, n))
@@ -182,6 +182,15 @@ def rate_films(films: Films, population: Population | None = None, seed: int = 0
         genres=films.genres,
     )
     return Rated(ratings, first.astype(np.int32), tastes)
+
+
+def _levelling(grades: np.ndarray) -> np.ndarray:
+    """(G, G) matrix that makes likes differ along all principal directions of the grades, not only
+    along the few that most attributes share: (correlation)^(-1/4), scaled for likes of length 1.
+    """
+    values, vectors = np.linalg.eigh(np.cov(grades, rowvar=False, bias=True))
+    scale = np.maximum(values, 1e-3) ** -0.25
+    return np.asarray((vectors * scale) @ vectors.T / np.linalg.norm(scale))
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

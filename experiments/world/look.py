@@ -1,0 +1,84 @@
+"""A look at a world: what users like best, and which films lie together. Writes Markdown.
+
+    python experiments/world/look.py                  # the bundled film world
+    python experiments/world/look.py --world my.world --out look.md
+
+The drawing of users and films is seeded, not chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from crs_gym.evaluation.maps import world_map
+from crs_gym.simulation.show import neighbours
+from crs_gym.world import DEFAULT_WORLD, World, load_world
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@dataclass
+class Args:
+    world: str = DEFAULT_WORLD
+    """bundled name or world file"""
+    out: Path = DOCS / "film-world.md"
+    """file to write; the map goes beside it"""
+    count: int = 20
+    """users, and films, to look at"""
+    seed: int = 0
+    """of the draw"""
+
+
+def wishes(world: World, embedding: np.ndarray, count: int = 3) -> str:
+    """The attributes in which the user's taste departs most from the average film."""
+    scores = world.cavs[:, 1:] @ embedding[1:]
+    order = np.argsort(-np.abs(scores))[:count]
+    return ", ".join(
+        world.attributes[g].more if scores[g] > 0 else world.attributes[g].less for g in order
+    )
+
+
+def main(args: Args) -> None:
+    world = load_world(args.world)
+    rng = np.random.default_rng(args.seed)
+    lines = [
+        f"# A look at the world `{world.name}`",
+        "",
+        f"{world.n_items} items, {world.n_attributes} soft attributes, {world.n_users} users, hash "
+        f"`{world.hash}`. Written by `python experiments/world/look.py`; nothing is picked by hand.",
+        "",
+        f"![items by who likes them]({args.out.stem}.png)",
+        "",
+        f"## Favourites of {args.count} random users",
+        "",
+        "| wants something | would be happiest with |",
+        "| --- | --- |",
+    ]
+    for user in rng.choice(world.n_users, args.count, replace=False):
+        noise = rng.standard_normal(world.dim)
+        embedding = world.user_mean[user] + world.user_std[user] * noise
+        best = np.argsort(-(world.item_embeddings @ embedding))[:5]
+        titles = "; ".join(world.label(int(i)) for i in best)
+        lines.append(f"| {wishes(world, embedding)} | {titles} |")
+    lines += [
+        "",
+        f"## Neighbours of {args.count} random films",
+        "",
+        "| film | neighbours |",
+        "| --- | --- |",
+    ]
+    for item in rng.choice(world.n_items, args.count, replace=False):
+        near = "; ".join(world.label(int(i)) for i in neighbours(world, int(item), 5))
+        lines.append(f"| {world.label(int(item))} | {near} |")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    world_map(world, args.out.with_suffix(".png"))
+    print(f"wrote {args.out} and {args.out.with_suffix('.png').name}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))
