@@ -52,6 +52,7 @@ class Args:
 def main(args: Args) -> None:
     """Runs the demo."""
     from agents.sb3 import train as sb3
+    from agents.sb3.args import Args as TrainingArgs
 
     console, begun = Console(), time.perf_counter()
     folder = args.out / "ppo"
@@ -63,7 +64,7 @@ def main(args: Args) -> None:
 
     console.rule("[bold]2/3  training PPO on crs/IcerMacro-v0")
     trained = sb3.train(
-        sb3.Args(
+        TrainingArgs(
             env=env_id,
             world=args.world,
             total_steps=args.train_steps,

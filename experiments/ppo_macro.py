@@ -26,6 +26,8 @@ import tyro
 from rich.console import Console
 
 from agents.sb3 import train as sb3
+from agents.sb3.args import Args as TrainingArgs
+from agents.sb3.args import EnvKwargs
 from agents.sb3.store import load_policy
 from crs_gym.evaluation import (
     Result,
@@ -49,7 +51,7 @@ class Args:
 
     world: str = DEFAULT_WORLD
     """bundled name or world file"""
-    env_kwargs: sb3.EnvKwargs = field(default_factory=dict)
+    env_kwargs: EnvKwargs = field(default_factory=dict)
     """further arguments of the environment: JSON, or key=value pairs"""
     seeds: int = 5
     """training seeds, from 0"""
@@ -84,7 +86,7 @@ def main(args: Args) -> None:
     learnt, curves = [], []
     for seed in range(args.seeds):
         out = args.runs / stem / f"seed-{seed}"
-        settings = sb3.Args(
+        settings = TrainingArgs(
             env=env_id,
             world=args.world,
             env_kwargs=args.env_kwargs,

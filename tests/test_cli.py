@@ -72,3 +72,28 @@ def test_errors_are_told_in_one_line(args, message, capsys):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("crs-gym: ")
     assert re.search(message, error)
+
+
+def test_world_show_of_one_film_and_its_map(tmp_path, capsys):
+    main(["world", "show", "films", "--film", "toy story", "--plot", str(tmp_path / "map.png")])
+    out = capsys.readouterr().out
+    assert "Toy Story (1995): Animation" in out
+    assert "Toy Story 2 (1999)" in out or "Monsters, Inc. (2001)" in out or "A Bug's Life" in out
+    assert (tmp_path / "map.png").stat().st_size > 50_000
+
+
+def test_world_show_of_an_unknown_film_names_near_ones(capsys):
+    with pytest.raises(SystemExit):
+        main(["world", "show", "films", "--film", "Toy Storry"])
+    assert "no item 'Toy Storry' in films; near it: Toy Story" in capsys.readouterr().err
+
+
+def test_world_lint(tmp_path, capsys):
+    main(["world", "lint"])
+    assert "720 films on 33 attributes, no problems" in capsys.readouterr().out
+    (tmp_path / "films.csv").write_text("title,year\nOne,1999\n")
+    with pytest.raises(SystemExit):
+        main(["world", "lint", str(tmp_path / "films.csv")])
+    captured = capsys.readouterr()
+    assert "no columns country, genres" in captured.out
+    assert "1 problems in the catalogue" in captured.err

@@ -19,7 +19,7 @@ from agents.sb3.policy import AttributePolicy, MacroFeatures, MaskableAttributeP
 from agents.sb3.standardise import Standardise
 from crs_gym.world import DataError
 
-FORMAT = "crs-gym sb3 policy 1"
+FORMAT = "crs-gym sb3 policy 2"
 
 
 @dataclass

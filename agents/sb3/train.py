@@ -9,15 +9,13 @@ of weights, optimiser state and settings; nothing is ever unpickled.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +28,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 from tqdm import tqdm
 
-from agents.sb3.policy import BLOCKS
+from agents.sb3.args import Args, check, json_args, network_kind, training_kwargs
 from agents.sb3.standardise import Standardise
 from agents.sb3.store import (
     FORMAT,
@@ -45,125 +43,14 @@ from agents.sb3.store import (
     space_json,
 )
 from agents.sb3.tracking import Wandb, track
-from crs_gym.envs.actions import MacroActions
 from crs_gym.envs.sb3 import IcerVecEnv
 from crs_gym.evaluation.agents import evaluate as evaluate_predict
 from crs_gym.evaluation.agents import play
 from crs_gym.evaluation.results import Result, package_version, write
 from crs_gym.evaluation.results import read as read_result
-from crs_gym.world import DEFAULT_WORLD
 
 # environment seeds of the validation episodes: above all that training and evaluation lists use
 _VALIDATION = 2**48
-
-
-def parse_env_kwargs(texts: list[str]) -> dict[str, Any]:
-    """`{"a": 1}` or `a=1 b=two` to a dictionary; values are JSON where they can be.
-
-    Raises:
-        ValueError: a text that is neither.
-    """
-    values: dict[str, Any] = {}
-    for text in texts:
-        if text.lstrip().startswith("{"):
-            values.update(json.loads(text))
-            continue
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise ValueError(f"expected JSON or key=value, not {text!r}")
-        try:
-            values[name] = json.loads(value)
-        except json.JSONDecodeError:
-            values[name] = value
-    return values
-
-
-EnvKwargs = Annotated[
-    dict[str, Any],
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="JSON|KEY=VALUE",
-        instance_from_str=parse_env_kwargs,
-        is_instance=lambda value: isinstance(value, dict),
-        str_from_instance=lambda value: [json.dumps(value)],
-    ),
-]
-
-
-@dataclass
-class Args:
-    """Trains a recommender with Stable-Baselines3."""
-
-    algo: Literal["ppo", "maskable-ppo"] = "ppo"
-    """learner; maskable-ppo never tries what the action mask forbids"""
-    env: str = "crs/IcerMacro-v0"
-    """environment id"""
-    world: str = DEFAULT_WORLD
-    """name of a bundled world, or path of a world file"""
-    env_kwargs: EnvKwargs = field(default_factory=dict)
-    """further arguments of the environment: JSON, or key=value pairs"""
-    out: Path = Path("runs/sb3")
-    """folder of the run"""
-    seed: int = 0
-    """training seed, at least 0"""
-    total_steps: int = 150_000
-    """environment steps, rounded up to whole rollouts"""
-    n_envs: int = 64
-    """conversations stepped together"""
-    n_steps: int = 32
-    """steps of each conversation in a rollout"""
-    batch_size: int = 512
-    """transitions in a minibatch"""
-    n_epochs: int = 6
-    """passes over a rollout"""
-    learning_rate: float = 1e-3
-    """of Adam"""
-    anneal: bool = True
-    """let the learning rate and the entropy bonus fall linearly, to a twentieth at total_steps"""
-    gamma: float = 1.0
-    """discount; 1, for episodes are short and their return is what is reported"""
-    gae_lambda: float = 0.95
-    """lambda of the advantage estimate"""
-    clip_range: float = 0.2
-    """of PPO's ratio"""
-    ent_coef: float = 0.02
-    """weight of the entropy bonus"""
-    vf_coef: float = 0.5
-    """weight of the value loss"""
-    max_grad_norm: float = 0.5
-    """gradients are clipped to this norm"""
-    network: Literal["auto", "mlp", "attribute"] = "auto"
-    """mlp over the whole observation, or one that treats all attributes alike (macro actions with
-    belief observations only); auto takes the latter where it fits"""
-    net_width: int = 64
-    """units of each of the two hidden layers, in the actor and in the critic"""
-    bootstrap_at_limit: bool = False
-    """add the value of what would follow after the turn limit; the score knows no such turns"""
-    validate_every: int = 16_384
-    """steps between evaluations on users of the training split"""
-    validation_episodes: int = 512
-    """conversations of each of them, always the same; 0 for none"""
-    keep: Literal["last", "best"] = "last"
-    """which policy becomes the final one: the last, or the best on validation"""
-    checkpoint_every: int = 32_768
-    """steps between checkpoints, rounded up to whole rollouts; a run of another spacing is another
-    run, because new conversations begin at each"""
-    keep_checkpoints: int = 2
-    """how many checkpoints to keep, the newest"""
-    evaluation_episodes: int = 1000
-    """conversations with evaluation users at the end; 0 for none"""
-    evaluation_seed: int = 0
-    """which fixed list of evaluation users"""
-    resume: bool = False
-    """continue from the newest checkpoint in `out`, or begin where there is none"""
-    track: bool = False
-    """log to Weights & Biases; offline when there is no API key and WANDB_MODE is not set"""
-    wandb_project: str = "crs-gym"
-    """project there"""
-    torch_threads: int = 1
-    """threads of torch; more seldom help networks as small as these"""
-    progress: bool = True
-    """show a progress bar on a terminal"""
 
 
 # what may differ between a run and its continuation: nothing that changes what is learnt
@@ -213,14 +100,14 @@ def train(args: Args) -> Trained:
         gymnasium.error.Error: no such environment.
     """
     torch.set_num_threads(args.torch_threads)
-    env_kwargs = _env_kwargs(args)
+    env_kwargs = training_kwargs(args)
     venv = TrainingEnv(args.env, args.n_envs, args.seed, env_kwargs)
     venv.bootstrap = args.bootstrap_at_limit
-    _check(args, venv)
+    check(args, venv)
     config = {
-        **_json_args(args),
+        **json_args(args),
         "world_hash": venv.env.world.hash,
-        "network": _network(args, venv),
+        "network": network_kind(args, venv),
         "blocks": {name: [at.start, at.stop] for name, at in venv.env.layout.items()},
     }
     newest = _prepare(args, config)
@@ -410,7 +297,7 @@ class _Run:
         now = Trained(self.model.policy, self.config, self.steps, self.curve)
         self.model.policy.set_training_mode(False)
         seeds = _VALIDATION + np.arange(args.validation_episodes)
-        played = play(args.env, _env_kwargs(args), now.predict, seeds, args.n_envs)
+        played = play(args.env, training_kwargs(args), now.predict, seeds, args.n_envs)
         point = {
             "steps": self.steps,
             "seconds": round(self.seconds, 1),
@@ -459,42 +346,6 @@ class _Run:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-
-
-def _env_kwargs(args: Args) -> dict[str, Any]:
-    return {**args.env_kwargs, "world": args.world, "split": "train"}
-
-
-def _check(args: Args, venv: IcerVecEnv) -> None:
-    taken = sorted({"world", "split"} & set(args.env_kwargs))
-    if taken:
-        raise ValueError(
-            f"{', '.join(taken)} cannot be in env_kwargs: the world is the argument `world`, and "
-            "training is always with users of the train split"
-        )
-    if args.algo == "maskable-ppo" and isinstance(venv.action_space, spaces.Box):
-        raise ValueError(
-            f"maskable-ppo needs discrete actions, and those of {args.env} are continuous here: "
-            'use algo "ppo", or another `action` in env_kwargs'
-        )
-    counts = "total_steps n_envs n_steps batch_size n_epochs validate_every checkpoint_every"
-    for name in counts.split():
-        if getattr(args, name) < 1:
-            raise ValueError(f"{name} must be at least 1, not {getattr(args, name)}")
-    if args.n_envs * args.n_steps < 2:
-        raise ValueError("a rollout needs at least two steps: n_envs * n_steps >= 2")
-
-
-def _network(args: Args, venv: IcerVecEnv) -> str:
-    fits = isinstance(venv.env.core.codec, MacroActions) and set(BLOCKS) <= set(venv.env.layout)
-    if args.network == "attribute" and not fits:
-        raise ValueError(
-            f"the attribute network is for crs/IcerMacro-v0 with belief observations, not for "
-            f"{args.env} as it is here: use network mlp, or auto"
-        )
-    if args.network == "auto":
-        return "attribute" if fits else "mlp"
-    return args.network
 
 
 def _prepare(args: Args, config: dict[str, Any]) -> Path | None:
@@ -569,10 +420,6 @@ def _any_actions(venv: IcerVecEnv, rng: np.random.Generator) -> np.ndarray:
     if not isinstance(space, spaces.Discrete):
         return np.stack([space.sample() for _ in range(venv.num_envs)])
     return np.argmax(rng.random((venv.num_envs, int(space.n))) * venv.action_masks(), axis=1)
-
-
-def _json_args(args: Args) -> dict[str, Any]:
-    return {**dataclasses.asdict(args), "out": str(args.out)}
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -46,20 +46,19 @@ def world_map(world: World, path: str | Path, labels: int = 120, seed: int = 0) 
     common = [genre for genre, _ in Counter(main).most_common(len(_COLOURS) - 1) if genre]
     for genre, colour in zip([*common, None], _COLOURS, strict=False):
         chosen = [i for i, g in enumerate(main) if (g == genre if genre else g not in common)]
-        axes.scatter(
-            *places[chosen].T, s=14, color=colour, alpha=0.75, lw=0, label=genre or "other"
-        )
+        x, y = places[chosen].T
+        axes.scatter(x, y, s=14, color=colour, alpha=0.75, lw=0, label=genre or "other")
     taken: list[tuple[float, float]] = []
     width, height = np.ptp(places, axis=0) * (0.085, 0.017)
     for item in np.argsort(-world.popularity, kind="stable"):
-        x, y = map(float, places[item])
+        here = places[item]
         if len(taken) == labels:
             break
-        if all(abs(x - a) > width or abs(y - b) > height for a, b in taken):
-            taken.append((x, y))
+        if all(abs(here[0] - x) > width or abs(here[1] - y) > height for x, y in taken):
+            taken.append(tuple(here))
             axes.annotate(
                 world.titles[item],
-                (x, y),
+                tuple(here),
                 xytext=(0, 4),
                 textcoords="offset points",
                 ha="center",

@@ -21,6 +21,7 @@ import numpy as np
 
 from crs_gym.world.errors import DataError
 from crs_gym.world.softattributes import REFERENCE, AttributePairs
+from crs_gym.world.titles import title_key
 from crs_gym.world.world import Attribute
 
 GENRES = (
@@ -131,7 +132,7 @@ def lint_films(films: str | Path | None = None, attributes: str | Path | None = 
         return problems or [f"{path}: no films"]
     for line, row in enumerate(rows, 2):
         problems += [f"{path}, line {line}: {p}" for p in _problems(row, names)]
-    keys = [(re.sub(r"\W+", "", r["title"].casefold()), r["year"]) for r in rows]
+    keys = [title_key(r["title"], int(r["year"])) for r in rows if r["year"].isdigit()]
     problems += [f"{path}: {title!r} ({year}) is there twice" for title, year in _repeated(keys)]
     if not problems:
         problems = [f"{path}: {p}" for p in _ties(rows, names)]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +19,8 @@ from scipy.special import expit
 from scipy.stats import t as student
 
 from crs_gym.world.errors import DataError
-from crs_gym.world.movielens import split_title
 from crs_gym.world.ratings import Ratings
+from crs_gym.world.titles import split_title, title_key
 
 # Chosen on splits of ml-latest-small and SoftAttributes that no reported figure uses; from 300 to
 # 2000 the accuracy moves by 0.004.
@@ -88,7 +86,7 @@ def read_soft_attributes(
         raise DataError(f"no soft-attributes file at {path}")
     index: dict[tuple[str, int], int] = {}
     for item, (title, year) in enumerate(zip(titles, years, strict=True)):
-        index.setdefault(_key(title, int(year)), item)
+        index.setdefault(title_key(title, int(year)), item)
     names: dict[str, int] = {}
     rows: list[tuple[int, int, int, int, int]] = []
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -105,7 +103,7 @@ def read_soft_attributes(
                 less, about, more = (
                     _known(row[column], index) for column in ("less_than", "about_as", "more_than")
                 )
-                reference = index.get(_key(*split_title(row["reference_title"])))
+                reference = index.get(title_key(*split_title(row["reference_title"])))
             except (TypeError, ValueError, AttributeError) as error:
                 raise DataError(f"{where}: broken row ({error}); mend or remove it") from error
             if not row["soft_attribute"]:
@@ -354,10 +352,5 @@ def _known(cell: str, index: dict[tuple[str, int], int]) -> list[int]:
     titles: Any = json.loads(cell) if cell else []
     if not isinstance(titles, list) or not all(isinstance(t, str) for t in titles):
         raise ValueError(f"{cell[:60]!r} is not a JSON array of titles")
-    found = (index.get(_key(*split_title(t))) for t in titles)
+    found = (index.get(title_key(*split_title(t))) for t in titles)
     return [item for item in found if item is not None]
-
-
-def _key(title: str, year: int) -> tuple[str, int]:
-    plain = unicodedata.normalize("NFKD", title.casefold().replace("&", "and"))
-    return re.sub(r"[^a-z0-9]+", "", plain), year

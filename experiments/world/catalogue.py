@@ -95,7 +95,8 @@ def main(args: Args) -> None:
     print(f"two raters agree on {share_all:.3f} of {comparisons_all} pairs that both ordered,")
     print(f"on {share:.3f} of {comparisons} of these attributes, where the catalogue is right on")
     print(
-        f"{ours[both].mean():.3f}; within the main genre on {share_within:.3f} of {comparisons_within}"
+        f"{ours[both].mean():.3f}; "
+        f"within the main genre on {share_within:.3f} of {comparisons_within}"
     )
     print(f"{len(pairs.items)} of the {len(films.titles)} films occur")
     low, high = interval(ours - genres, pairs, within)

@@ -48,8 +48,9 @@ def main(args: Args) -> None:
     lines = [
         f"# A look at the world `{world.name}`",
         "",
-        f"{world.n_items} items, {world.n_attributes} soft attributes, {world.n_users} users, hash "
-        f"`{world.hash}`. Written by `python experiments/world/look.py`; nothing is picked by hand.",
+        f"{world.n_items} items, {world.n_attributes} soft attributes, {world.n_users} users, "
+        f"hash `{world.hash}`. Written by `python experiments/world/look.py`; nothing is "
+        "picked by hand.",
         "",
         f"![items by who likes them]({args.out.stem}.png)",
         "",

@@ -16,9 +16,10 @@ pytest.importorskip("sb3_contrib")
 from stable_baselines3 import PPO
 
 from agents.sb3 import train as module
+from agents.sb3.args import Args, parse_env_kwargs
 from agents.sb3.standardise import Standardise
 from agents.sb3.store import load_policy
-from agents.sb3.train import Args, evaluate, parse_env_kwargs, train
+from agents.sb3.train import evaluate, train
 from crs_gym.envs.sb3 import IcerVecEnv
 from crs_gym.evaluation.results import read_all
 from crs_gym.world import DataError

@@ -23,7 +23,7 @@ from crs_gym.acts import (
 from crs_gym.inference import population_prior
 from crs_gym.simulation import Simulator, episode_key, evaluation_keys, legal, seed_key
 from crs_gym.simulation.simulator import accepted_item
-from crs_gym.users import Context
+from crs_gym.users import Context, UserModel
 
 RECOMMEND, ASK_ITEM, ASK_ATTRIBUTE = RecommenderKind
 
@@ -149,7 +149,8 @@ def test_traits_without_spread_are_the_models(resets, small_world):
     temperature = np.float32(small_world.user_model["temperature"])
     np.testing.assert_array_equal(resets.user.temperature, np.full(4000, temperature))
     np.testing.assert_array_equal(resets.user.patience, np.ones(4000))
-    np.testing.assert_allclose(resets.user.critique_rate, 0.2, rtol=1e-6)
+    rate = UserModel.of(small_world).critique_rate
+    np.testing.assert_allclose(resets.user.critique_rate, rate, rtol=1e-6)
 
 
 def test_traits_spread_over_the_population(small_world):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from crs_gym.world import DataError, build
+from crs_gym.world import Attribute, DataError, build
 from crs_gym.world.generate import QUALITY_POPULARITY, generate
 
 
@@ -135,10 +135,12 @@ def assembled(**changes):
 
 
 def test_assemble_standardises_and_words():
-    world = assembled(wordings={"funny": ("funnier", "graver")})
+    world = assembled(
+        wordings={"funny": Attribute("funny", "funnier", "graver", "a joke", "a tear")}
+    )
     assert [tuple(a) for a in world.attributes] == [
-        ("funny", "funnier", "graver"),
-        ("scary", "more scary", "less scary"),
+        ("funny", "funnier", "graver", "a joke", "a tear"),
+        ("scary", "more scary", "less scary", "", ""),
     ]
     np.testing.assert_allclose(world.item_embeddings.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(world.attribute_scores.std(0), 1, atol=1e-5)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from crs_gym.world import movielens
 from crs_gym.world.errors import DataError
-from crs_gym.world.movielens import read_movielens, split_title
+from crs_gym.world.movielens import read_movielens
 from crs_gym.world.ratings import Ratings
+from crs_gym.world.titles import split_title
 
 ROWS = [(7, 30, 4.0), (7, 20, 3.0), (3, 10, 5.0), (3, 30, 1.0), (9, 10, 2.0)]
 """(user id, film id, stars), in the order of the file."""

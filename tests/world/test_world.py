@@ -231,7 +231,7 @@ def rewrite(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m, t: m.update(format=2), "has world format 2, this version reads 1.*upgrade"),
+        (lambda m, t: m.update(format=3), "has world format 3, this version reads 2.*upgrade"),
         (lambda m, t: m.pop("format"), "has world format None"),
         (lambda m, t: m.pop("titles"), "lacks a part of a world: 'titles'; build it again"),
         (lambda m, t: t.pop("cavs"), "lacks a part of a world: 'cavs'; build it again"),
