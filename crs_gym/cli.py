@@ -92,7 +92,7 @@ class BuildFilms:
     """Films and grades in CSV; the bundled catalogue by default."""
     dim: int = 32
     """Dimensions of the factorisation; the world has one more, the film's quality."""
-    users: int = 3000
+    users: int = 10_000
     """Users who rate; those with 50 ratings or more take part in conversations."""
     seed: int = 0
     """Of the population, the fit, the split of the users and the calibration."""
