@@ -170,7 +170,7 @@ class Lint:
         for problem in problems:
             print(problem)
         if problems:
-            raise DataError(f"{len(problems)} problems in the catalogue")
+            raise DataError(f"problems in the catalogue: {len(problems)}")
         films = read_films(self.catalogue, self.attributes)
         print(f"{len(films.titles)} films on {len(films.attributes)} attributes, no problems")
 

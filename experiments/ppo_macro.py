@@ -85,7 +85,7 @@ def main(args: Args) -> None:
         stem += f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     learnt, curves = [], []
     for seed in range(args.seeds):
-        out = args.runs / stem / f"seed-{seed}"
+        out = args.runs / f"{stem}-{args.total_steps}" / f"seed-{seed}"
         settings = TrainingArgs(
             env=env_id,
             world=args.world,

@@ -2,6 +2,8 @@ import json
 import re
 import subprocess
 import sys
+from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +96,13 @@ def test_world_lint(tmp_path, capsys):
     (tmp_path / "films.csv").write_text("title,year\nOne,1999\n")
     with pytest.raises(SystemExit):
         main(["world", "lint", str(tmp_path / "films.csv")])
+    assert "films.csv, line 1: no columns country, genres" in capsys.readouterr().err
+    bad = Path(str(resources.files("crs_gym.world"))) / "data" / "films.csv"
+    lines = bad.read_text(encoding="utf-8").splitlines()
+    lines[1] = lines[1].replace(",US,", ",us,")
+    (tmp_path / "films.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["world", "lint", str(tmp_path / "films.csv")])
     captured = capsys.readouterr()
-    assert "no columns country, genres" in captured.out
-    assert "1 problems in the catalogue" in captured.err
+    assert "films.csv, line 2: country 'us' is not a two-letter code" in captured.out
+    assert "problems in the catalogue: 1" in captured.err

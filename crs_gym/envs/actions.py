@@ -90,8 +90,8 @@ class ItemActions:
 
 @dataclass(frozen=True)
 class CandidateActions:
-    """Discrete: every slate of the belief's top C items, as a recommendation or as an item query,
-    then every attribute query about one of them.
+    """Discrete: every slate of the C items most likely to be accepted, as a recommendation or as an
+    item query, then every attribute query about one of them.
 
     With n = C choose k: 0 to n - 1 recommend, n to 2n - 1 ask an item query (slates in
     lexicographic order of ranks), 2n + c G + g asks about attribute g of candidate c. Candidates

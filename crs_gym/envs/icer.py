@@ -89,7 +89,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | top_utility, top_utility_std | C each | utility deviations | of the C items most likely to be accepted: expected utility above the mean item, and its deviation |
     | top_acceptance | C | 0 to 1 | probability that each would be accepted if it were offered alone |
     | target_mean, target_std | G each | deviations over items | attributes of the target item under the belief |
-    | question_value | G | at least 0, utility | what the answer to each attribute query is worth: its EVOI |
+    | question_value | G | utility; at least 0 but for rounding | what the answer to each attribute query is worth: its EVOI |
 
     ## Rewards
 
@@ -317,7 +317,7 @@ class IcerMacroEnv(IcerEnv):
 
     ## Action Space
 
-    `Discrete(2 + G)`: 0 recommends the best items for the belief's mean, 1 asks an item query
+    `Discrete(2 + G)`: 0 recommends the items most likely to be accepted, 1 asks an item query
     (Thompson samples improved by query iteration), 2 + g asks about attribute g of the item that
     divides the belief most evenly.
 

@@ -38,7 +38,8 @@ def world_map(world: World, path: str | Path, labels: int = 120, seed: int = 0) 
     tastes = world.item_embeddings[:, 1:].astype(np.float64)
     tastes /= np.maximum(np.linalg.norm(tastes, axis=1, keepdims=True), 1e-12)
     perplexity = min(30.0, (world.n_items - 1) / 3)
-    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(tastes)
+    start = "pca" if min(tastes.shape) > 1 else "random"
+    places = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(tastes)
 
     figure = _figure(15, 11)
     axes = figure.subplots()

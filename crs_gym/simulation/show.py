@@ -9,6 +9,7 @@ import numpy as np
 
 from crs_gym.users import UserModel
 from crs_gym.world import World
+from crs_gym.world.titles import split_title, title_key
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -67,12 +68,10 @@ def find_item(world: World, title: str) -> int:
     Raises:
         ValueError: no such title; the message names the nearest ones.
     """
-    wanted = title.strip().casefold()
-    found = [
-        i
-        for i in range(world.n_items)
-        if wanted in (world.label(i).casefold(), world.titles[i].casefold())
-    ]
+    name, year = split_title(title)
+    keys = [title_key(t, int(y)) for t, y in zip(world.titles, world.years, strict=True)]
+    spelt, wanted = title_key(name, year), title.strip().casefold()
+    found = [i for i, key in enumerate(keys) if key == spelt or (not year and key[0] == spelt[0])]
     if found:
         return max(found, key=lambda i: world.popularity[i])
     folded = {world.label(i).casefold(): i for i in range(world.n_items)}
@@ -88,7 +87,7 @@ def neighbours(world: World, item: int, count: int = 8) -> np.ndarray:
     lengths = np.linalg.norm(tastes, axis=1)
     likeness = tastes @ tastes[item] / np.maximum(lengths * lengths[item], 1e-12)
     likeness[item] = -np.inf
-    return np.argsort(-likeness, kind="stable")[:count]
+    return np.argsort(-likeness, kind="stable")[: min(count, world.n_items - 1)]
 
 
 def show_item(world: World, item: int) -> Group:
@@ -117,7 +116,7 @@ _MEANINGS = {
     "utility_deviation": ("mean deviation of a user's utilities", "1"),
     "quality_weight": ("weight of the items' quality", ""),
     "quality_share": ("share of quality in the variance of utility", ""),
-    "favourites": ("different favourites of 2,048 users", ""),
+    "favourites": ("different favourites of the users drawn", ""),
     "top_favourite_share": ("share of the commonest favourite", ""),
     "foregone_answers": ("attribute answers that no item would change", ""),
     "foregone_answers_at_largest_norm": ("the same at the paper's target scale", ""),

@@ -75,7 +75,7 @@ def read_films(films: str | Path | None = None, attributes: str | Path | None = 
         more = f"\n... and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise DataError("\n".join(problems[:10]) + more)
     words = read_attributes(attributes)
-    rows = _rows(_path(films, "films.csv"))
+    rows = [row for _, row in _rows(_path(films, "films.csv"))]
     names = [a.name for a in words]
     return Films(
         titles=tuple(r["title"] for r in rows),
@@ -96,11 +96,13 @@ def read_attributes(path: str | Path | None = None) -> tuple[Attribute, ...]:
         DataError: no such file, missing columns.
     """
     path = _path(path, "attributes.csv")
-    rows = _rows(path)
-    missing = set(Attribute._fields) - set(rows[0] if rows else ())
-    if missing:
-        raise DataError(f"{path}, line 1: no columns {', '.join(sorted(missing))}")
-    return tuple(Attribute(*(row[field] for field in Attribute._fields)) for row in rows)
+    rows = _rows(path, Attribute._fields)
+    if not rows:
+        raise DataError(f"{path}: no attributes")
+    for line, row in rows:
+        if not _whole(row):
+            raise DataError(f"{path}, line {line}: another number of columns than the first line")
+    return tuple(Attribute(*(row[field] for field in Attribute._fields)) for _, row in rows)
 
 
 def lint_films(films: str | Path | None = None, attributes: str | Path | None = None) -> list[str]:
@@ -109,7 +111,7 @@ def lint_films(films: str | Path | None = None, attributes: str | Path | None = 
     Checked: columns, film twice, year, country, genres, one-line descriptions, ranges of the
     numbers, grades that are tied too often to order the films, attributes without wordings.
     """
-    problems = []
+    problems: list[str] = []
     words_path, path = _path(attributes, "attributes.csv"), _path(films, "films.csv")
     words = read_attributes(attributes)
     for line, word in enumerate(words, 2):
@@ -120,22 +122,23 @@ def lint_films(films: str | Path | None = None, attributes: str | Path | None = 
         ]
     names = [word.name for word in words]
     problems += [f"{words_path}: attribute {name!r} is there twice" for name in _repeated(names)]
-    rows = _rows(path)
-    columns = list(rows[0]) if rows else []
-    wanted = [*_FIXED, *names]
-    absent = [c for c in wanted if c not in columns]
-    if absent:
-        problems.append(f"{path}, line 1: no columns {', '.join(absent)}")
-    if unworded := [c for c in columns if c not in wanted and c]:
+    wanted = (*_FIXED, *names)
+    rows = _rows(path, wanted)
+    if not rows:
+        return [*problems, f"{path}: no films"]
+    if unworded := [c for c in rows[0][1] if c and c not in wanted]:
         problems.append(f"{path}: columns without wordings in {words_path}: {', '.join(unworded)}")
-    if absent or not rows:
-        return problems or [f"{path}: no films"]
-    for line, row in enumerate(rows, 2):
-        problems += [f"{path}, line {line}: {p}" for p in _problems(row, names)]
-    keys = [title_key(r["title"], int(r["year"])) for r in rows if r["year"].isdigit()]
-    problems += [f"{path}: {title!r} ({year}) is there twice" for title, year in _repeated(keys)]
+    first: dict[tuple[str, int], int] = {}
+    for line, row in rows:
+        found = _problems(row, names)
+        problems += [f"{path}, line {line}: {p}" for p in found]
+        if not found:
+            earlier = first.setdefault(title_key(row["title"], int(row["year"])), line)
+            if earlier != line:
+                film = f"{row['title']!r} ({row['year']})"
+                problems.append(f"{path}, line {line}: {film} is in line {earlier} too")
     if not problems:
-        problems = [f"{path}: {p}" for p in _ties(rows, names)]
+        problems = [f"{path}: {p}" for p in _ties([row for _, row in rows], names)]
     return problems
 
 
@@ -172,12 +175,12 @@ def pairs_from_grades(
 
 
 def _problems(row: dict[str, str], names: list[str]) -> list[str]:
-    if None in row or None in row.values():
+    if not _whole(row):
         return ["the row has another number of columns than the first line"]
     found = []
     if not row["title"].strip():
         found.append("no title")
-    if not row["year"].isdigit() or not FIRST_YEAR <= int(row["year"]) <= LAST_YEAR:
+    if not re.fullmatch("[0-9]{4}", row["year"]) or not FIRST_YEAR <= int(row["year"]) <= LAST_YEAR:
         found.append(f"year {row['year']!r} is not between {FIRST_YEAR} and {LAST_YEAR}")
     if not re.fullmatch("[A-Z]{2}", row["country"]):
         found.append(f"country {row['country']!r} is not a two-letter code")
@@ -202,12 +205,13 @@ def _ties(rows: list[dict[str, str]], names: list[str]) -> list[str]:
     """Tied pairs among the films that have the attribute at all (at least 5 of 100)."""
     found = []
     for name in names:
+        if len({float(r[name]) for r in rows}) == 1:
+            found.append(f"all films have the same grade of {name!r}")
+            continue
         grades = [float(r[name]) for r in rows if float(r[name]) >= 5]
         pairs = len(grades) * (len(grades) - 1)
         tied = sum(c * (c - 1) for c in Counter(grades).values())
-        if not grades:
-            found.append(f"no film has any of {name!r}")
-        elif len(grades) >= 50 and tied > LARGEST_TIE * pairs:
+        if len(grades) >= 50 and tied > LARGEST_TIE * pairs:
             found.append(f"{name!r}: {tied / pairs:.0%} of pairs of films are tied; grade finer")
     return found
 
@@ -216,12 +220,30 @@ def _repeated(values: Sequence[Hashable]) -> list[Any]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _whole(row: dict[str, str]) -> bool:
+    """Whether a row has as many columns as the first line."""
+    return None not in row and None not in row.values()
+
+
+def _rows(path: Path, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, str]]]:
+    """Rows with the line that each ends in.
+
+    Raises:
+        DataError: no such file, not a CSV file, columns that are missing or there twice.
+    """
     if not path.is_file():
         raise DataError(f"no file at {path}")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file, strict=True))
+        # utf-8-sig: spreadsheets put a mark before the first column
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+            header = reader.fieldnames or ()
+            if missing := [c for c in columns if c not in header]:
+                raise DataError(f"{path}, line 1: no columns {', '.join(missing)}")
+            if twice := _repeated(header):
+                raise DataError(f"{path}, line 1: columns there twice: {', '.join(twice)}")
+            return rows
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8: {error}") from error
 

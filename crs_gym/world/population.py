@@ -3,8 +3,8 @@
 Users belong to one or two groups of taste that a person would recognise ("horror nights", "true
 stories"), each a set of likes and dislikes of soft attributes, and have tastes of their own beside.
 Films are watched by popularity and liking, and rated in half stars with biases and noise. The
-constants are set so that the table has the statistics of MovieLens' small table (films with at
-least 20 ratings); `experiments/world/film_world.py` measures both.
+constants are set so that the table has roughly the statistics of MovieLens' small table (films with
+at least 20 ratings); `experiments/world/film_world.py` measures both and draws them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from crs_gym.world.ratings import Ratings
 
 
 def _group(**likes: float) -> Mapping[str, float]:
-    return MappingProxyType({name.replace("_", " "): weight for name, weight in likes.items()})
+    names = {name: name.replace("_", " ").replace("far fetched", "far-fetched") for name in likes}
+    return MappingProxyType({names[name]: weight for name, weight in likes.items()})
 
 
 TASTE_GROUPS: Mapping[str, Mapping[str, float]] = MappingProxyType(
@@ -69,8 +70,6 @@ TASTE_GROUPS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 
 GROUP_SHARES = (1.2, 0.6, 1.6, 1.0, 0.8, 0.5, 0.9, 1.0, 1.5, 1.0, 0.5, 1.2)
 """How common each group is, in the order of `TASTE_GROUPS`."""
-
-_HYPHENATED = {"light hearted": "light-hearted", "far fetched": "far-fetched"}
 
 QUALITY = MappingProxyType(
     {"well directed": 1.0, "impactful": 0.7, "believable": 0.3, "cheesy": -0.3}
@@ -127,10 +126,12 @@ def rate_films(films: Films, population: Population | None = None, seed: int = 0
     """Draws a population and lets it rate the catalogue.
 
     Args:
-        films: N films on G attributes; attributes that a taste group names and the catalogue lacks
-            are passed over.
+        films: N films on G attributes, among them all that the taste groups and `QUALITY` name.
         population: its numbers.
         seed: the same arguments give the same table.
+
+    Raises:
+        ValueError: attributes that a taste group names and the catalogue lacks.
     """
     p = population or Population()
     rng = np.random.default_rng(seed)
@@ -138,10 +139,13 @@ def rate_films(films: Films, population: Population | None = None, seed: int = 0
     places = {a.name: g for g, a in enumerate(films.attributes)}
 
     def weights(likes: Mapping[str, float]) -> np.ndarray:
+        if missing := sorted(set(likes) - set(places)):
+            raise ValueError(
+                f"the taste groups speak of {', '.join(missing)}, which the films are not graded on"
+            )
         found = np.zeros(len(places))
         for name, weight in likes.items():
-            if (name := _HYPHENATED.get(name, name)) in places:
-                found[places[name]] = weight
+            found[places[name]] = weight
         return found
 
     groups = np.stack([weights(likes) for likes in TASTE_GROUPS.values()])

@@ -42,7 +42,7 @@ def split_title(raw: str) -> tuple[str, int]:
 def title_key(title: str, year: int) -> tuple[str, int]:
     """What two spellings of one title have in common: letters and digits without case or accent."""
     plain = unicodedata.normalize("NFKD", title.casefold().replace("&", "and"))
-    return re.sub(r"[^a-z0-9]+", "", plain), year
+    return re.sub(r"[\W_]+", "", plain), year
 
 
 def _opening_bracket(title: str) -> int:

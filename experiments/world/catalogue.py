@@ -4,8 +4,9 @@
 
 A rater puts films above or below a reference film; the catalogue is right where its grades order
 the two films so (ties count half). Beside it: what genres alone reach (each grade replaced by what
-a ridge regression on the film's genres predicts of it), and how often two raters agree. "Within"
-counts pairs of films with the same main genre only. Writes `results/catalogue.json` and a plot.
+a ridge regression on the film's genres, fitted to all the grades, predicts of it), and how often
+two raters agree. "Within" counts pairs of films with the same main genre only; two raters have
+ordered few of these. Writes `results/catalogue.json` and a plot.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 class Args:
     world: str = DEFAULT_WORLD
     """bundled name or world file"""
-    out: Path = DOCS / "film-world.md"
-    """file to write; the map goes beside it"""
+    out: Path | None = None
+    """file to write; the map goes beside it. docs/film-world.md for the bundled film world, else
+    look.md"""
     count: int = 20
     """users, and films, to look at"""
     seed: int = 0
@@ -44,6 +45,8 @@ def wishes(world: World, embedding: np.ndarray, count: int = 3) -> str:
 
 def main(args: Args) -> None:
     world = load_world(args.world)
+    bundled = args.world == DEFAULT_WORLD
+    out = args.out or (DOCS / "film-world.md" if bundled else Path("look.md"))
     rng = np.random.default_rng(args.seed)
     lines = [
         f"# A look at the world `{world.name}`",
@@ -52,7 +55,7 @@ def main(args: Args) -> None:
         f"hash `{world.hash}`. Written by `python experiments/world/look.py`; nothing is "
         "picked by hand.",
         "",
-        f"![items by who likes them]({args.out.stem}.png)",
+        f"![items by who likes them]({out.stem}.png)",
         "",
         f"## Favourites of {args.count} random users",
         "",
@@ -75,10 +78,10 @@ def main(args: Args) -> None:
     for item in rng.choice(world.n_items, args.count, replace=False):
         near = "; ".join(world.label(int(i)) for i in neighbours(world, int(item), 5))
         lines.append(f"| {world.label(int(item))} | {near} |")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    world_map(world, args.out.with_suffix(".png"))
-    print(f"wrote {args.out} and {args.out.with_suffix('.png').name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    world_map(world, out.with_suffix(".png"))
+    print(f"wrote {out} and {out.with_suffix('.png').name}")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def test_offers_are_the_items_most_likely_to_be_accepted(plane_world, holding):
     assert len(set(few.items.tolist()) & set(best[:6])) >= 5
 
 
-@pytest.mark.parametrize("rejected", [[], [0, 5, 11, 12, 13, 14, 20]])
+@pytest.mark.parametrize("rejected", [[], [9, 17], [0, 5, 9, 11, 17, 20]])
 def test_acceptable_slate_against_all_pairs(plane_world, holding, rejected):
     items, model, samples, acceptance = holding
     excluded = np.zeros(plane_world.n_items, bool)

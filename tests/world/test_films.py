@@ -1,6 +1,7 @@
 """The catalogue: what the bundled one holds, and what the linter finds in a broken one."""
 
 import csv
+import re
 from collections import Counter
 
 import numpy as np
@@ -77,8 +78,8 @@ def test_every_attribute_has_natural_wordings():
     for attribute in read_attributes():
         words = attribute[1:]
         assert len(set(words)) == 4
-        assert attribute.more_long.startswith("a film ")
-        assert attribute.less_long.startswith("a film ")
+        for words in (attribute.more_long, attribute.less_long):
+            assert re.fullmatch("a (.* )?film( .*)?", words)
 
 
 def test_a_catalogue_of_ones_own(files):
@@ -106,6 +107,11 @@ def test_a_catalogue_of_ones_own(files):
         (",80,10", ",80,10,7", "line 2: the row has another number of columns"),
         ("One,", ",", "line 2: no title"),
         (",scary\n", ",scry\n", "line 1: no columns scary"),
+        (",scary\n", ",scary,scary\n", "line 1: columns there twice: scary"),
+        ("1999,US,Comedy,A clerk mends one clock.,50,80,10", "1999", "line 2: the row has another"),
+        ("1999", "199\u00b2", "line 2: year '199\u00b2' is not between"),
+        (",15,90", ",80,90", "all films have the same grade of 'funny'"),
+        (TWO[TWO.index("One") :], "", "no films"),
     ],
 )
 def test_broken_catalogues(files, old, new, message):
@@ -120,10 +126,22 @@ def test_films_that_occur_twice_and_words_that_are_missing(files):
     path.write_text(TWO + "one!,1999,GB,Comedy,The same clerk again.,50,70,12\n", encoding="utf-8")
     words.write_text(WORDS.replace("funnier", ""), encoding="utf-8")
     problems = lint_films(path, words)
-    assert any("is there twice" in p for p in problems)
+    assert any("line 4: 'one!' (1999) is in line 2 too" in p for p in problems)
     assert any("'funny' has no 'more'" in p for p in problems)
-    path.write_text(TWO.replace(",scary", ",tall"), encoding="utf-8")
+    path.write_text(TWO.replace(",scary\n", ",scary,tall\n"), encoding="utf-8")
     assert any("without wordings" in p and "tall" in p for p in lint_films(path, words))
+    words.write_text(WORDS.replace("funnier", "funnier, wittier"), encoding="utf-8")
+    with pytest.raises(DataError, match="line 2: another number of columns"):
+        read_attributes(words)
+
+
+def test_titles_in_other_scripts_and_files_from_spreadsheets(files):
+    path, words = files
+    text = (
+        TWO.replace("One", "七人の侍").replace('"Two, and More"', "羅生門").replace("2001", "1999")
+    )
+    path.write_text(text, encoding="utf-8-sig")
+    assert read_films(path, words).titles == ("七人の侍", "羅生門")
 
 
 def test_grades_too_coarse_to_order_the_films(files, films):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from crs_gym.simulation.calibration import measure
 from crs_gym.world import load_world
 from crs_gym.world.films import read_films
 from crs_gym.world.population import GROUP_SHARES, TASTE_GROUPS, Population, rate_films
@@ -19,7 +20,7 @@ def rated(films):
 
 
 def test_groups_speak_of_attributes_that_there_are(films):
-    names = {a.name for a in films.attributes} | {"light hearted", "far fetched"}
+    names = {a.name for a in films.attributes}
     assert all(set(likes) <= names for likes in TASTE_GROUPS.values())
     assert len(GROUP_SHARES) == len(TASTE_GROUPS)
 
@@ -30,6 +31,8 @@ def test_ratings_have_the_statistics_of_movielens(rated):
     users = table.user_counts
     assert table.values.mean() == pytest.approx(3.62, abs=0.1)
     assert table.values.std() == pytest.approx(1.006, abs=0.06)
+    films = np.bincount(table.items, table.values) / table.item_counts
+    assert films[table.item_counts >= 20].std() == pytest.approx(0.439, abs=0.1)
     assert np.mean(table.values % 1 == 0) == pytest.approx(0.712, abs=0.06)
     assert np.median(users) == pytest.approx(57, rel=0.3)
     assert len(table.values) / table.n_items / table.n_users == pytest.approx(0.086, rel=0.3)
@@ -86,8 +89,9 @@ def test_the_bundled_film_world_can_be_rebuilt():
 
 
 def test_the_calibration_targets_hold():
-    figures = load_world("films").report["calibration"]
-    assert figures["random"] <= 0.15
+    """On evaluation users drawn anew; 0.01 is three standard errors and more."""
+    figures = measure(load_world("films"), seed=5)
+    assert figures["random"] <= 0.15 + 0.01
     assert figures["popularity"] <= 0.35
     assert figures["fixed"] <= 0.35
     assert figures["oracle"] >= 0.95
