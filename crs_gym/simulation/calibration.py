@@ -48,7 +48,7 @@ class Targets:
 
 
 class Slates(NamedTuple):
-    """(users, shown) items that random and popularity offer to each user, in order."""
+    """(users, shown) items that each rule offers to each user, in order."""
 
     random: np.ndarray
     popularity: np.ndarray
@@ -64,8 +64,8 @@ NULL_Z = tuple(np.round(np.arange(1.0, 4.0001, 0.05), 2))
 def calibrate(world: World, targets: Targets | None = None, seed: int = 0) -> World:
     """The world with quality weight, utility scale and user model set, and a report of it.
 
-    The largest weight of quality at which all targets can be met, at the highest temperature that
-    meets them with it, the null item being as low as random, popularity and fixed allow.
+    The largest of `QUALITY_WEIGHTS` with which all targets can be met, at the highest temperature
+    that meets them, the null item being as low as random, popularity and fixed allow.
 
     Args:
         world: as `assemble` makes it, or calibrated before (then it is calibrated anew).
@@ -91,8 +91,8 @@ def calibrate(world: World, targets: Targets | None = None, seed: int = 0) -> Wo
             break
     if best is None:
         raise ValueError(
-            f"no temperature from {TEMPERATURES[0]} to {TEMPERATURES[-1]} meets {targets}; the "
-            "items may be too few, or the users too much alike"
+            f"no temperature from {TEMPERATURES[0]} to {TEMPERATURES[-1]} meets {targets} with any "
+            "weight of quality; the items may be too few, or the users too much alike"
         )
 
     user_mean, user_std = world.user_mean.copy(), world.user_std.copy()
@@ -156,7 +156,7 @@ def _draw(world: World, count: int, seed: int, users: np.ndarray) -> np.ndarray:
 def _lowest_null(
     utilities: np.ndarray, temperature: float, targets: Targets, slates: Slates
 ) -> dict[str, float] | None:
-    """The lowest null item at which random and popularity keep their limits, by bisection."""
+    """The lowest null item at which all rules keep their limits, by bisection."""
     low, high = 0, len(NULL_Z) - 1
     found = None
     mean, spread = utilities.mean(1), utilities.std(1)
@@ -187,7 +187,7 @@ def _slates(
 def _success(
     utilities: np.ndarray, null: np.ndarray, temperature: float, slates: Slates, k: int
 ) -> dict[str, float]:
-    """Rates of success: random and popularity over all turns, the oracle at turn 1."""
+    """Rates of success: the rules over all turns, the oracle at turn 1."""
     users = len(utilities)
     best = np.argpartition(-utilities, k - 1, axis=1)[:, :k]
 
