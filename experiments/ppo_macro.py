@@ -16,7 +16,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +38,7 @@ from crs_gym.evaluation import (
     write,
 )
 from crs_gym.evaluation.benchmark import benchmark
+from crs_gym.evaluation.results import digest
 from crs_gym.policies import POLICIES
 from crs_gym.world import DEFAULT_WORLD, load_world
 
@@ -81,8 +81,7 @@ def main(args: Args) -> None:
     kwargs = {**args.env_kwargs, "world": args.world}
     stem = f"ppo_macro-{world.name}-{world.hash[:8]}"
     if args.env_kwargs:
-        text = json.dumps(args.env_kwargs, sort_keys=True)
-        stem += f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        stem += f"-{digest(args.env_kwargs)}"
     learnt, curves = [], []
     for seed in range(args.seeds):
         out = args.runs / f"{stem}-{args.total_steps}" / f"seed-{seed}"

@@ -18,7 +18,8 @@ from crs_gym.inference.belief import Samples
 from crs_gym.inference.query import (
     Offers,
     acceptable_slate,
-    balanced_item,
+    balanced_items,
+    believed_targets,
     offers,
     query_iteration,
     thompson_slate,
@@ -187,7 +188,8 @@ class MacroActions:
         query = query_iteration(start, embeddings, weights, items, model)
         attribute = jnp.maximum(action - 2, 0)
         offer = acceptable_slate(samples, items, model, k, believer.view.context.rejected)
-        about = balanced_item(attribute, embeddings, weights, items, model)
+        wanted, _ = believed_targets(embeddings, weights, items, model)
+        about = balanced_items(wanted, items)[attribute]
         single = jnp.full(k, NONE, jnp.int32).at[0].set(about)
         return RecommenderAct(
             jnp.minimum(action, RecommenderKind.ASK_ATTRIBUTE),

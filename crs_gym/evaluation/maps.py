@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crs_gym.evaluation.plots import _INK, _figure, _save
+from crs_gym.evaluation.plots import INK, new_figure, save_figure
 from crs_gym.world import World
 
 _COLOURS = (
@@ -41,7 +41,7 @@ def world_map(world: World, path: str | Path, labels: int = 120, seed: int = 0) 
     start = "pca" if min(tastes.shape) > 1 else "random"
     places = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(tastes)
 
-    figure = _figure(15, 11)
+    figure = new_figure(15, 11)
     axes = figure.subplots()
     main = [genres[0] if genres else "" for genres in world.genres]
     common = [genre for genre, _ in Counter(main).most_common(len(_COLOURS) - 1) if genre]
@@ -64,10 +64,10 @@ def world_map(world: World, path: str | Path, labels: int = 120, seed: int = 0) 
                 textcoords="offset points",
                 ha="center",
                 fontsize=6.5,
-                color=_INK,
+                color=INK,
                 parse_math=False,
             )
     axes.set_axis_off()
     axes.legend(frameon=False, fontsize=8, loc="lower left", ncols=2, title="main genre")
-    axes.set_title(f"{world.name}: {world.n_items} items by who likes them", color=_INK)
-    return _save(figure, path)
+    axes.set_title(f"{world.name}: {world.n_items} items by who likes them", color=INK)
+    return save_figure(figure, path)

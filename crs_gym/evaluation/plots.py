@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEGENERATE = frozenset({RANDOM, "one-act", "one-slate"})
 
-_INK, _FAINT, _GRID = "#2b2f36", "#6b7280", "#e5e7eb"
+INK, _FAINT, _GRID = "#2b2f36", "#6b7280", "#e5e7eb"
 _KINDS = {  # also the order of the legend
     "oracle": ("#2b2f36", "D", "oracle (knows the user)"),
     "learnt": ("#c2571a", "o", "learnt"),
@@ -27,7 +27,7 @@ _KINDS = {  # also the order of the legend
 }
 # told apart by colour and by the label at the line's end
 _CURVES = ("#2f6d9e", "#c2571a", "#3f8f63", "#8a5aa3", "#b08a1e", "#9097a1", "#b3446c", "#4b4f58")
-_STYLE = {"fontsize": 9, "color": _INK}
+_STYLE = {"fontsize": 9, "color": INK}
 
 
 def benchmark_plot(
@@ -59,7 +59,7 @@ def benchmark_plot(
         )
     table = found[0]
     rows = sorted(table.rows, key=lambda row: row.reward.mean)
-    figure = _figure(10.5, 1.9 + 0.34 * max(len(rows), 6))
+    figure = new_figure(10.5, 1.9 + 0.34 * max(len(rows), 6))
     forest, curves = figure.subplots(1, 2, width_ratios=(1.15, 1))
     kinds = [_kind(row, degenerate) for row in rows]
 
@@ -104,11 +104,11 @@ def benchmark_plot(
         f"{table.env_id} · {table.world_name} · {users} · {table.episodes:,} episodes",
         fontsize=11,
         parse_math=False,
-        color=_INK,
+        color=INK,
     )
     _legend(figure, [kind for kind in _KINDS if kind in kinds])
     _label_ends(figure, curves, ends)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def learning_curve_plot(
@@ -134,7 +134,7 @@ def learning_curve_plot(
     """
     if not curves:
         raise ValueError("there are no curves to draw")
-    figure = _figure(7.4, 4.2)
+    figure = new_figure(7.4, 4.2)
     axes = figure.subplots()
     ends, n_seeds = [], set()
     for n, (name, (steps, values)) in enumerate(curves.items()):
@@ -170,7 +170,7 @@ def learning_curve_plot(
             color=_FAINT,
         )
     _label_ends(figure, axes, ends)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _kind(row: Row, degenerate: Collection[str]) -> str:
@@ -181,7 +181,8 @@ def _kind(row: Row, degenerate: Collection[str]) -> str:
     return "learnt" if row.seeds else "reference"
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` by `height` inches, apart from matplotlib's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -202,7 +203,7 @@ def _calm(axes: Axes, grid: str) -> None:
         spine.set_color("#c4c8cf")
     axes.grid(axis="x" if grid == "x" else "y", color=_GRID, lw=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors="#c4c8cf", labelcolor=_INK, labelsize=9)
+    axes.tick_params(colors="#c4c8cf", labelcolor=INK, labelsize=9)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(**_STYLE)
 
@@ -220,7 +221,7 @@ def _legend(figure: Figure, kinds: Sequence[str]) -> None:
         ncols=len(handles),
         frameon=False,
         fontsize=9,
-        labelcolor=_INK,
+        labelcolor=INK,
     )
 
 
@@ -273,7 +274,8 @@ def _thousands(value: float, _: float) -> str:
     return f"{value:g}"
 
 
-def _save(figure: Figure, path: str | Path) -> Path:
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Writes the figure, the format by the ending; an interrupted write leaves no broken file."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)

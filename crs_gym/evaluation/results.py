@@ -189,12 +189,12 @@ class Result:
     @property
     def kwargs_hash(self) -> str:
         """First 8 hex digits of the SHA-256 of `env_kwargs` as canonical JSON."""
-        return _digest(dict(self.env_kwargs))
+        return digest(dict(self.env_kwargs))
 
     @property
     def variant(self) -> tuple[str, str]:
         """What runs of one policy have in common: its name and a hash of its settings and steps."""
-        return self.policy, _digest([dict(self.policy_kwargs), self.training_steps])
+        return self.policy, digest([dict(self.policy_kwargs), self.training_steps])
 
     @property
     def path(self) -> Path:
@@ -338,7 +338,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} {value!r}")
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """First 8 hex digits of the SHA-256 of a JSON value in canonical form."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:8]
 
 
@@ -346,7 +347,7 @@ def _safe(name: str) -> str:
     """`name` as a file name; another name never gives the same one."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+=-]{0,63}", name):
         return name
-    return f"{re.sub(r'[^A-Za-z0-9]+', '_', name)[:40]}~{_digest(name)}"
+    return f"{re.sub(r'[^A-Za-z0-9]+', '_', name)[:40]}~{digest(name)}"
 
 
 def _json_mapping(name: str, value: Any) -> Mapping[str, Any]:

@@ -142,24 +142,21 @@ def query_iteration(
     return jax.lax.fori_loop(0, rounds, improve, slate)
 
 
-def balanced_item(
-    attribute: jax.Array, embeddings: jax.Array, weights: jax.Array, items: Items, model: UserModel
-) -> jax.Array:
-    """() int32: the item whose attribute lies closest to the believed target's mean.
+def balanced_items(wanted: jax.Array, items: Items) -> jax.Array:
+    """(G,) int32: for each attribute the item that has it most nearly as wanted.
 
     An attribute query about it is the one whose answer is least foregone.
+
+    Args:
+        wanted: (G,) the believed target's mean attributes, see `believed_targets`.
     """
-    # the mean target has the same attributes as the mean of the targets: both are linear
-    norm = jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
-    mean_target = weights @ (embeddings / jnp.where(norm > 0, norm, 1.0))
-    wanted = model.target_scale * mean_target @ items.cavs[attribute]
-    return jnp.argmin(jnp.abs(items.attributes[:, attribute] - wanted)).astype(jnp.int32)
+    return jnp.argmin(jnp.abs(items.attributes - wanted), axis=0).astype(jnp.int32)
 
 
 class AttributeQueries(NamedTuple):
     """For each attribute, the query about it.
 
-    items: (G,) int32, what the query is about, see `balanced_item`.
+    items: (G,) int32, what the query is about, see `balanced_items`.
     values: (G,) EVOI of the query (ICER, section 3.1): by how much the expected utility of the
         best item rises with its answer. At least 0, but for rounding.
     """
@@ -172,7 +169,7 @@ def attribute_queries(samples: Samples, items: Items, model: UserModel) -> Attri
     """A query about each attribute and what its answer is worth."""
     embeddings, weights, _ = samples
     targets = target_attributes(embeddings, items, model)
-    about = jnp.argmin(jnp.abs(items.attributes - weights @ targets), axis=0).astype(jnp.int32)
+    about = balanced_items(weights @ targets, items)
     asked = jnp.take_along_axis(items.attributes, about[None], axis=0)
     more = jnp.exp(answer.log_prob_more(targets, asked, model.answer_noise))
     mean = weights @ embeddings

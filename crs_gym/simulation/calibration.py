@@ -56,7 +56,7 @@ class Slates(NamedTuple):
 
 
 TEMPERATURES = (0.1, 0.075, 0.05)
-# above 0.2 a handful of good films pleases so many that asking is not worth its turn
+# at most 0.2: tastes decide, not what nearly everybody holds for good
 QUALITY_WEIGHTS = (0.2, 0.15, 0.1, 0.05, 0.0)
 NULL_Z = tuple(np.round(np.arange(1.0, 4.0001, 0.05), 2))
 

@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 from sklearn.linear_model import RidgeCV
 
-from crs_gym.evaluation.plots import _figure, _save
+from crs_gym.evaluation.plots import new_figure, save_figure
 from crs_gym.world.films import Films, read_films
 from crs_gym.world.softattributes import (
     REFERENCE,
@@ -149,7 +149,7 @@ def interval(
 def plot(rows: dict[str, dict[str, float]], agreement: float, path: Path) -> None:
     """The catalogue and the genre rule, attribute by attribute."""
     names = sorted(rows, key=lambda n: rows[n]["ours"])
-    figure = _figure(8, 9)
+    figure = new_figure(8, 9)
     axes = figure.subplots()
     y = np.arange(len(names))
     axes.plot([rows[n]["genres"] for n in names], y, "s", color="#9097a1", label="genres alone")
@@ -158,7 +158,7 @@ def plot(rows: dict[str, dict[str, float]], agreement: float, path: Path) -> Non
     axes.set_yticks(y, names)
     axes.set_xlabel("share of rated pairs ordered as the rater did")
     axes.legend(frameon=False, loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from crs_gym.evaluation.plots import _figure, _save
+from crs_gym.evaluation.plots import new_figure, save_figure
 from crs_gym.world import World, load_world
 from crs_gym.world.factorisation import factorise
 from crs_gym.world.films import read_films
@@ -139,7 +139,7 @@ def main(args: Args) -> None:
 def picture(tables: dict[str, Ratings], worlds: dict[str, World], path: Path) -> None:
     """Six panels: four of the ratings, two of the worlds."""
     colours = {"films": "#c2571a", "generated": "#3f8f63", "MovieLens": "#2f6d9e"}
-    figure = _figure(13, 7.5)
+    figure = new_figure(13, 7.5)
     (stars, users, films), (user_means, film_means, tastes) = figure.subplots(2, 3)
     for shift, (name, table) in zip((-0.1, 0.1), tables.items(), strict=True):
         style = {"color": colours[name], "label": name}
@@ -169,7 +169,7 @@ def picture(tables: dict[str, Ratings], worlds: dict[str, World], path: Path) ->
         axes.set_title(title, fontsize=10)
         axes.legend(frameon=False, fontsize=8)
     tastes.set_ylim(bottom=1e-4)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":
