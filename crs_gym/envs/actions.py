@@ -15,16 +15,8 @@ from gymnasium import spaces
 from crs_gym.acts import NONE, RecommenderAct, RecommenderKind
 from crs_gym.inference import Inference
 from crs_gym.inference.belief import Samples
-from crs_gym.inference.query import (
-    Offers,
-    acceptable_slate,
-    balanced_items,
-    believed_targets,
-    offers,
-    query_iteration,
-    thompson_slate,
-    top_items,
-)
+from crs_gym.inference.recommend import Offers, acceptable_slate, offers, top_items
+from crs_gym.inference.search import attribute_queries, item_query
 from crs_gym.simulation import Simulator, View
 
 
@@ -170,8 +162,8 @@ class EmbeddingActions:
 class MacroActions:
     """Discrete(2 + G): 0 recommends, 1 asks an item query, 2 + g asks about attribute g.
 
-    The belief fills the slate: the items most likely to be accepted, Thompson samples improved by
-    query iteration, the item that divides the belief about attribute g most evenly.
+    The belief fills the slate: the items most likely to be accepted, the item query of highest
+    EVOI that a quick search finds, the item about which the question for attribute g is worth most.
     """
 
     needs_belief: ClassVar[bool] = True
@@ -182,18 +174,17 @@ class MacroActions:
     def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
         sim = believer.simulator
         k, items, model = sim.slate_size, sim.items, sim.model
-        samples = believer.samples
-        embeddings, weights, _ = samples
-        start = thompson_slate(key, embeddings, weights, items, k)
-        query = query_iteration(start, embeddings, weights, items, model)
+        samples, rejected = believer.samples, believer.view.context.rejected
         attribute = jnp.maximum(action - 2, 0)
-        offer = acceptable_slate(samples, items, model, k, believer.view.context.rejected)
-        wanted, _ = believed_targets(embeddings, weights, items, model)
-        about = balanced_items(wanted, items)[attribute]
+        offer = acceptable_slate(samples, items, model, k, rejected)
+        query = item_query(key, samples, items, model, k, starts=8, climbs=0, excluded=rejected)
+        about = attribute_queries(
+            samples, items, model, attributes=attribute[None], excluded=rejected
+        ).items[0]
         single = jnp.full(k, NONE, jnp.int32).at[0].set(about)
         return RecommenderAct(
             jnp.minimum(action, RecommenderKind.ASK_ATTRIBUTE),
-            jnp.stack([offer, query, single])[jnp.minimum(action, 2)],
+            jnp.stack([offer, query.slate, single])[jnp.minimum(action, 2)],
             attribute,
             jnp.int32(1),
         )

@@ -21,6 +21,7 @@ from crs_gym.simulation import (
     Simulator,
     View,
     accepted_item,
+    belief_key,
     episode_key,
     turn_keys,
 )
@@ -106,7 +107,8 @@ def open_talk(core: Core, key: jax.Array) -> Talk:
     state = simulator.reset(key)
     if not core.needs_belief:
         return Talk(state, None)
-    return Talk(state, core.inference.init(state.prior, simulator.items, simulator.model))
+    prior, key = state.prior, belief_key(key, 0)
+    return Talk(state, core.inference.init(key, prior, simulator.items, simulator.model))
 
 
 def begin(core: Core, key: jax.Array) -> tuple[Talk, Frame]:
@@ -122,8 +124,10 @@ def proceed(core: Core, talk: Talk, action: jax.Array) -> tuple[Talk, Frame]:
     act = core.codec.decode(action, key, believer(core, talk))
     following, outcome = simulator.step(state, act)
     if belief is not None:
+        key = belief_key(state.key, state.context.turn + 1)
+        history, context = following.history, state.context
         belief = core.inference.update(
-            belief, outcome.turn, state.context, simulator.items, simulator.model
+            key, belief, history, context, simulator.items, simulator.model
         )
     talk = Talk(following, belief)
     return talk, _frame(core, talk, outcome)

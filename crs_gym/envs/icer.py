@@ -35,7 +35,7 @@ from crs_gym.envs.observations import (
     ObservationCodec,
     layout,
 )
-from crs_gym.inference import PriorSamples
+from crs_gym.inference import Inference, Metropolis, PriorSamples
 from crs_gym.simulation import Simulator, acceptance_reward, episode_key, seed_key
 from crs_gym.simulation.simulator import PriorKind, Reward, Split
 from crs_gym.world import DEFAULT_WORLD, World, load_world
@@ -84,7 +84,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | block | size | range | content |
     |---|---|---|---|
     | turn, questions | 1 each | 0 to 1 | turns, queries so far / max_turns |
-    | certainty | 1 | 0 to 1 | log effective samples / log samples |
+    | certainty | 1 | 0 to 1 | share of the variance of utilities under the prior that is gone |
     | mean, std | d each | | belief over phi_u |
     | top_utility, top_utility_std | C each | utility deviations | of the C items most likely to be accepted: expected utility above the mean item, and its deviation |
     | top_acceptance | C | 0 to 1 | probability that each would be accepted if it were offered alone |
@@ -125,7 +125,8 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | `turn_cost` | 0.02 | subtracted from the reward in each turn |
     | `user_model` | None | parameters of `UserModel` that differ from the world's, by name |
     | `reward` | acceptance | a function as above |
-    | `belief_samples` | 1024 | samples that hold the belief |
+    | `belief` | `"metropolis"` | how the belief is held: `"metropolis"` draws of the posterior, or `"prior-samples"`, 32 times as many weighted draws of the prior |
+    | `belief_samples` | 256 | samples of the belief that queries and features are computed from |
     | `candidates` | 10 | C |
     | `render_mode` | None | `"ansi"`: `render()` gives the conversation in words |
 
@@ -149,7 +150,8 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         turn_cost: float = 0.02,
         user_model: dict[str, float] | None = None,
         reward: Reward = acceptance_reward,
-        belief_samples: int = 1024,
+        belief: Literal["metropolis", "prior-samples"] = "metropolis",
+        belief_samples: int = 256,
         candidates: int = 10,
         render_mode: str | None = None,
     ) -> None:
@@ -175,7 +177,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         bound = float(np.ceil(_largest_feature(self.world)))
         self.core = Core(
             simulator=simulator,
-            inference=PriorSamples.of(belief_samples, self.world.dim),
+            inference=_inference(belief, belief_samples, self.world.dim),
             bound=jnp.float32(bound),
             codec=self._action_codec(action, candidates, slate_size),
             observer=self._observation_codec(observation, candidates),
@@ -317,9 +319,9 @@ class IcerMacroEnv(IcerEnv):
 
     ## Action Space
 
-    `Discrete(2 + G)`: 0 recommends the items most likely to be accepted, 1 asks an item query
-    (Thompson samples improved by query iteration), 2 + g asks about attribute g of the item that
-    divides the belief most evenly.
+    `Discrete(2 + G)`: 0 recommends the items most likely to be accepted, 1 asks the item query of
+    highest EVOI that a quick search finds, 2 + g asks about attribute g, of the item for which the
+    answer is worth most.
 
     ## Observation Space
 
@@ -349,6 +351,14 @@ class IcerMacroEnv(IcerEnv):
         if "action" in arguments:
             raise TypeError("crs/IcerMacro-v0 has no argument 'action'; crs/Icer-v0 has")
         super().__init__(world, action="macro", observation=observation, **arguments)  # type: ignore[arg-type]
+
+
+def _inference(belief: str, samples: int, dim: int) -> Inference:
+    if belief == "metropolis":
+        return Metropolis.of(samples)
+    if belief == "prior-samples":
+        return PriorSamples.of(32 * samples, dim, draws=samples)
+    raise ValueError(f"unknown belief {belief!r}; there are metropolis, prior-samples")
 
 
 def _largest_feature(world: World) -> float:

@@ -11,8 +11,8 @@ import numpy as np
 
 from crs_gym.acts import RecommenderKind, UserKind
 from crs_gym.envs.actions import Believer
-from crs_gym.inference.belief import effective_size, mean_and_std
-from crs_gym.inference.query import attribute_queries, believed_targets
+from crs_gym.inference.belief import mean_and_std
+from crs_gym.inference.search import attribute_queries, believed_targets
 
 
 class ObservationCodec(Protocol):
@@ -67,17 +67,22 @@ class BeliefObservation:
 
     def encode(self, believer: Believer) -> dict[str, jax.Array]:
         view, sim = believer.view, believer.simulator
-        embeddings, weights, _ = believer.samples
+        samples, rejected = believer.samples, view.context.rejected
+        embeddings, weights, _ = samples
         mean, std = mean_and_std(embeddings, weights)
         top = believer.offers(self.items)
         utilities = embeddings @ sim.items.embeddings[top.items[: self.items]].T
         top_mean, top_std = mean_and_std(utilities, weights)
-        target_mean, target_std = believed_targets(embeddings, weights, sim.items, sim.model)
+        target_mean, target_std = believed_targets(samples, sim.items, sim.model)
+        questions = attribute_queries(samples, sim.items, sim.model, excluded=rejected)
         baseline = mean @ sim.items.mean
+        # variance of the utility of an average item's embedding, axes taken for independent
+        per_axis = jnp.sum(sim.items.root**2, axis=1)
+        unknown, at_first = per_axis @ std**2, per_axis @ view.prior.std**2
         return {
             "turn": view.context.turn / sim.max_turns,
             "questions": view.context.questions / sim.max_turns,
-            "certainty": jnp.log(effective_size(weights)) / jnp.log(len(weights)),
+            "certainty": jnp.maximum(1.0 - unknown / jnp.maximum(at_first, 1e-12), 0.0),
             "mean": mean,
             "std": std,
             "top_utility": top_mean - baseline,
@@ -85,7 +90,7 @@ class BeliefObservation:
             "top_acceptance": top.acceptance[: self.items],
             "target_mean": target_mean,
             "target_std": target_std,
-            "question_value": attribute_queries(believer.samples, sim.items, sim.model).values,
+            "question_value": questions.values,
         }
 
 

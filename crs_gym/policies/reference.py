@@ -11,13 +11,8 @@ import jax.numpy as jnp
 
 from crs_gym.acts import NONE, RecommenderAct, RecommenderKind
 from crs_gym.inference import Inference
-from crs_gym.inference.query import (
-    acceptable_slate,
-    attribute_queries,
-    query_iteration,
-    thompson_slate,
-    top_items,
-)
+from crs_gym.inference.recommend import acceptable_slate, top_items
+from crs_gym.inference.search import attribute_queries, item_query
 from crs_gym.simulation import Simulator, View
 
 # JAX 0.10 takes dataclass nodes of different classes for equal where their static fields are, and
@@ -126,8 +121,7 @@ class AskThenRecommend:
     """Asks n questions, then recommends what is most likely to be accepted.
 
     questions: n, at least 0.
-    about: "item" asks item queries, from Thompson samples improved by query iteration;
-        "attribute" asks about the attribute whose answer is worth most.
+    about: "item" or "attribute" queries, each time the one found to be worth most.
     """
 
     questions: Any = 3
@@ -144,16 +138,15 @@ class AskThenRecommend:
         self, key: jax.Array, view: View, simulator: Simulator, inference: Inference
     ) -> RecommenderAct:
         samples = inference.samples(view.belief)
-        embeddings, weights, _ = samples
         items, model, k = simulator.items, simulator.model, simulator.slate_size
+        rejected = view.context.rejected
         if self.about == "item":
-            start = thompson_slate(key, embeddings, weights, items, k)
-            query = ask_item(query_iteration(start, embeddings, weights, items, model))
+            query = ask_item(item_query(key, samples, items, model, k, excluded=rejected).slate)
         else:
-            queries = attribute_queries(samples, items, model)
+            queries = attribute_queries(samples, items, model, excluded=rejected)
             attribute = jnp.argmax(queries.values).astype(jnp.int32)
             query = ask_attribute(queries.items[attribute], attribute, k)
-        offer = recommend(acceptable_slate(samples, items, model, k, view.context.rejected))
+        offer = recommend(acceptable_slate(samples, items, model, k, rejected))
         # a `cond` would copy the shared samples for every user of a batch
         asks = view.context.turn < self.questions
         return jax.tree.map(lambda a, b: jnp.where(asks, a, b), query, offer)

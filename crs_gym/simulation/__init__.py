@@ -1,6 +1,7 @@
 """The conversation as pure functions: `reset`, `step`, `rollout`."""
 
 from crs_gym.simulation.keys import (
+    belief_key,
     episode_key,
     evaluation_keys,
     evaluation_seeds,
@@ -26,6 +27,7 @@ __all__ = [
     "View",
     "acceptance_reward",
     "accepted_item",
+    "belief_key",
     "episode_key",
     "evaluation_keys",
     "evaluation_seeds",

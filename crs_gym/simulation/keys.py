@@ -1,8 +1,8 @@
 """Counter-based random keys: what makes an episode the same under every adapter and batch size.
 
 Episode n of a seed has the key `fold_in(seed key, n)`. Count 0 of an episode draws its user, count
-t = 1, 2, ... its turn t; within a turn the user and the recommender have keys of their own, so
-that two policies meet the same user with the same luck.
+t = 1, 2, ... its turn t; within a turn the user, the recommender and its belief have keys of their
+own, so that two policies meet the same user with the same luck.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ def turn_keys(episode: jax.Array, turn: int | jax.Array) -> tuple[jax.Array, jax
     """Keys of the user and of the recommender in turn t = 1, 2, ..."""
     key = jax.random.fold_in(episode, turn)
     return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+
+
+def belief_key(episode: jax.Array, turn: int | jax.Array) -> jax.Array:
+    """Key of the belief after turn t; t = 0 before the first."""
+    # 3 is past what `reset` and `turn_keys` take: `split(key, 3)` holds `fold_in(key, 0 to 2)`
+    return jax.random.fold_in(jax.random.fold_in(episode, turn), 3)
 
 
 def evaluation_keys(seed: int, episodes: int) -> jax.Array:

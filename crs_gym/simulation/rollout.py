@@ -11,7 +11,7 @@ import numpy as np
 
 from crs_gym.acts import NONE, RecommenderAct, Turn, UserKind
 from crs_gym.inference import Inference, Prior
-from crs_gym.simulation.keys import turn_keys
+from crs_gym.simulation.keys import belief_key, turn_keys
 from crs_gym.simulation.simulator import Outcome, Simulator, State, accepted_item
 from crs_gym.users import Context, User
 
@@ -99,7 +99,7 @@ def rollout(
         act = _act(simulator, policy, inference, state, belief)
         following, outcome = _step(simulator, state, act)
         if policy.needs_belief:
-            belief = _update(simulator, inference, belief, outcome.turn, state.context)
+            belief = _update(simulator, inference, belief, state, following.history)
         state, reward = following, reward + outcome.reward
         item = jnp.maximum(item, jax.vmap(accepted_item)(outcome.turn))
         left |= outcome.turn.response.kind == UserKind.LEAVE
@@ -152,13 +152,13 @@ def _start(
     if not needs_belief:
         return states, None
 
-    def init(prior: Prior) -> Any:
-        return inference.init(prior, simulator.items, simulator.model)
+    def init(key: jax.Array, prior: Prior) -> Any:
+        return inference.init(belief_key(key, 0), prior, simulator.items, simulator.model)
 
     axes = _axes(simulator, inference)
     prior_axis = axes.prior.mean
     prior = states.prior if prior_axis == 0 else simulator.population
-    return states, jax.vmap(init, in_axes=prior_axis, out_axes=axes, axis_size=len(keys))(prior)
+    return states, jax.vmap(init, in_axes=(0, prior_axis), out_axes=axes)(keys, prior)
 
 
 @jax.jit
@@ -180,10 +180,12 @@ def _step(simulator: Simulator, state: State, act: RecommenderAct) -> tuple[Stat
 
 @jax.jit
 def _update(
-    simulator: Simulator, inference: Inference, belief: Any, turn: Turn, context: Context
+    simulator: Simulator, inference: Inference, belief: Any, state: State, history: Turn
 ) -> Any:
-    def update(belief: Any, turn: Turn, context: Context) -> Any:
-        return inference.update(belief, turn, context, simulator.items, simulator.model)
+    def update(belief: Any, state: State, history: Turn) -> Any:
+        key = belief_key(state.key, state.context.turn + 1)
+        context = state.context
+        return inference.update(key, belief, history, context, simulator.items, simulator.model)
 
     axes = _axes(simulator, inference)
-    return jax.vmap(update, in_axes=(axes, 0, 0), out_axes=axes)(belief, turn, context)
+    return jax.vmap(update, in_axes=(axes, 0, 0), out_axes=axes)(belief, state, history)

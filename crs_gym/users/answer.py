@@ -26,9 +26,8 @@ def log_prob(
 ) -> jax.Array:
     """Log-probability of wanting more (`direction` +1) or less (-1)."""
     # P(less) = Phi(-gap / sigma): the same function with both sides swapped keeps full precision
-    more = log_prob_more(target, slate_mean, noise)
-    less = log_prob_more(-target, -slate_mean, noise)
-    return jnp.where(direction > 0, more, less)
+    sign = jnp.where(direction > 0, 1.0, -1.0)
+    return log_prob_more(sign * target, sign * slate_mean, noise)
 
 
 def sample(

@@ -94,6 +94,7 @@ class Items(NamedTuple):
     cavs: (G, d) c_g.
     mean: (d,) m_I, the mean item.
     root: (d, d) with root @ root.T = S_I, the items' covariance.
+    order: (G, N) int32, for each attribute the items from the least to the most of it.
     """
 
     embeddings: Any
@@ -101,6 +102,7 @@ class Items(NamedTuple):
     cavs: Any
     mean: Any
     root: Any
+    order: Any
 
 
 class Context(NamedTuple):
@@ -143,7 +145,10 @@ def items_of(world: World) -> Items:
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     arrays = (embeddings, world.attribute_scores, world.cavs, mean, root)
-    return Items(*(jnp.asarray(a, jnp.float32) for a in arrays))
+    order = np.argsort(world.attribute_scores, axis=0, kind="stable").T
+    return Items(
+        *(jnp.asarray(a, jnp.float32) for a in arrays), order=jnp.asarray(order, jnp.int32)
+    )
 
 
 def null_utility(embedding: jax.Array, items: Items, model: UserModel) -> jax.Array:

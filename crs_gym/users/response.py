@@ -99,6 +99,31 @@ def log_prob(
     Returns:
         `(...)` float32; -inf for a response that the act does not allow, 0 for padding.
     """
+    rest = log_prob_given_topic(response, user, act, percept, context, model)
+    return rest + log_prob_topic(response, percept, context, model)
+
+
+def log_prob_topic(
+    response: UserAct, percept: Percept, context: Context, model: UserModel
+) -> jax.Array:
+    """`(...)` log P(a critique is about the attribute it is about); 0 for other responses.
+
+    This is the dear part of `log_prob`, all attributes being in it, and seldom needed.
+    """
+    attribute = jnp.clip(response.attribute, 0, percept.target.shape[-1] - 1)
+    topic = critique.log_probs(percept, context.critiqued, model.critique_temperature)
+    return jnp.where(response.kind == UserKind.CRITIQUE, topic[..., attribute], 0.0)
+
+
+def log_prob_given_topic(
+    response: UserAct,
+    user: User,
+    act: RecommenderAct,
+    percept: Percept,
+    context: Context,
+    model: UserModel,
+) -> jax.Array:
+    """`(...)` `log_prob` less `log_prob_topic`."""
     recommended = act.kind == RecommenderKind.RECOMMEND
     means = critique.slate_mean(percept)
     slate_size = percept.utilities.shape[-1]
@@ -115,7 +140,6 @@ def log_prob(
 
     can_critique = ~context.critiqued.all() & percept.filled.any()
     critique_rate = jnp.where(can_critique, user.critique_rate, 0.0)
-    topic = critique.log_probs(percept, context.critiqued, model.critique_temperature)
     direction = answer.log_prob(
         response.direction, percept.target[..., attribute], means[attribute], model.answer_noise
     )
@@ -128,7 +152,7 @@ def log_prob(
         rejected + jnp.log1p(-critique_rate),
         jnp.where(
             directed & (response.slot == named) & (response.attribute == attribute),
-            rejected + jnp.log(critique_rate) + topic[..., attribute] + direction,
+            rejected + jnp.log(critique_rate) + direction,
             -jnp.inf,
         ),
         jnp.where(in_slate, stay + query[..., slot], -jnp.inf),

@@ -1,4 +1,4 @@
-"""Which items to recommend and what to ask, given weighted samples of phi_u."""
+"""Which items to recommend, given weighted samples of phi_u."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from crs_gym.inference.belief import Samples, mean_and_std
-from crs_gym.users import Items, UserModel, answer, choice
-from crs_gym.users.model import target_attributes
+from crs_gym.users import Items, UserModel
 
 
 def top_items(utilities: jax.Array, k: int, excluded: jax.Array | None = None) -> jax.Array:
@@ -22,14 +21,26 @@ def top_items(utilities: jax.Array, k: int, excluded: jax.Array | None = None) -
     return jax.lax.top_k(utilities, k)[1].astype(jnp.int32)
 
 
-def distinct_best(scores: jax.Array) -> jax.Array:
-    """(k,) int32: for each row of `scores` (k, N) its best item not taken by an earlier row."""
+def distinct_best(scores: jax.Array, excluded: jax.Array | None = None) -> jax.Array:
+    """(k,) int32: for each row of `scores` (k, N) its best item not taken by an earlier row.
+
+    Excluded items are taken only where no others are left.
+    """
+    if excluded is not None:
+        scores = jnp.where(excluded, jnp.finfo(scores.dtype).min, scores)
     slate: list[jax.Array] = []
     for row in scores:
         for taken in slate:
             row = row.at[taken].set(-jnp.inf)
-        slate.append(jnp.argmax(row).astype(jnp.int32))
+        slate.append(first_best(row))
     return jnp.stack(slate)
+
+
+def first_best(scores: jax.Array) -> jax.Array:
+    """() int32 argmax of `scores` (n,), several times faster than `jnp.argmax` on a CPU."""
+    places = jnp.arange(len(scores), dtype=jnp.int32)
+    found = jnp.min(jnp.where(scores == scores.max(), places, len(scores)))
+    return jnp.minimum(found, len(scores) - 1)
 
 
 class Offers(NamedTuple):
@@ -102,86 +113,3 @@ def acceptable_slate(
         total = total + found.odds[place]
         taken = taken.at[place].set(jnp.inf)
     return found.items[jnp.stack(places)]
-
-
-def thompson_slate(
-    key: jax.Array, embeddings: jax.Array, weights: jax.Array, items: Items, k: int
-) -> jax.Array:
-    """(k,) distinct items, each the best one left for a sample drawn from the belief."""
-    draws = jax.random.categorical(key, jnp.log(weights), shape=(k,))
-    return distinct_best(embeddings[draws] @ items.embeddings.T)
-
-
-def query_iteration(
-    slate: jax.Array,
-    embeddings: jax.Array,
-    weights: jax.Array,
-    items: Items,
-    model: UserModel,
-    rounds: int = 3,
-) -> jax.Array:
-    """Improves an item query by query iteration (Viappiani and Boutilier 2010).
-
-    Replaces every place r by argmax_i v_r . phi_i, where v_r is the mean of phi_u weighted by
-    P(r | slate, phi_u): the item that would be recommended after response r.
-
-    Args:
-        slate: (k,) distinct items to start from.
-        embeddings, weights: (m, d) and (m,), the belief.
-
-    Returns:
-        (k,) distinct items.
-    """
-
-    def improve(_: int, slate: jax.Array) -> jax.Array:
-        utilities = embeddings @ items.embeddings[slate].T
-        responses = jnp.exp(choice.log_probs(utilities, model.temperature))
-        reweighted = (responses * weights[:, None]).T @ embeddings
-        return distinct_best(reweighted @ items.embeddings.T)
-
-    return jax.lax.fori_loop(0, rounds, improve, slate)
-
-
-def balanced_items(wanted: jax.Array, items: Items) -> jax.Array:
-    """(G,) int32: for each attribute the item that has it most nearly as wanted.
-
-    An attribute query about it is the one whose answer is least foregone.
-
-    Args:
-        wanted: (G,) the believed target's mean attributes, see `believed_targets`.
-    """
-    return jnp.argmin(jnp.abs(items.attributes - wanted), axis=0).astype(jnp.int32)
-
-
-class AttributeQueries(NamedTuple):
-    """For each attribute, the query about it.
-
-    items: (G,) int32, what the query is about, see `balanced_items`.
-    values: (G,) EVOI of the query (ICER, section 3.1): by how much the expected utility of the
-        best item rises with its answer. At least 0, but for rounding.
-    """
-
-    items: jax.Array
-    values: jax.Array
-
-
-def attribute_queries(samples: Samples, items: Items, model: UserModel) -> AttributeQueries:
-    """A query about each attribute and what its answer is worth."""
-    embeddings, weights, _ = samples
-    targets = target_attributes(embeddings, items, model)
-    about = balanced_items(weights @ targets, items)
-    asked = jnp.take_along_axis(items.attributes, about[None], axis=0)
-    more = jnp.exp(answer.log_prob_more(targets, asked, model.answer_noise))
-    mean = weights @ embeddings
-    mean_more = (more * weights[:, None]).T @ embeddings
-    best = [(m @ items.embeddings.T).max(-1) for m in (mean_more, mean - mean_more, mean)]
-    return AttributeQueries(about, best[0] + best[1] - best[2])
-
-
-def believed_targets(
-    embeddings: jax.Array, weights: jax.Array, items: Items, model: UserModel
-) -> tuple[jax.Array, jax.Array]:
-    """Mean and standard deviation (G,) of the target item's attributes under the belief."""
-    targets = target_attributes(embeddings, items, model)
-    mean = weights @ targets
-    return mean, jnp.sqrt(jnp.maximum(weights @ targets**2 - mean**2, 0.0))
