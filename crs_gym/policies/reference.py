@@ -9,35 +9,16 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from crs_gym.acts import NONE, RecommenderAct, RecommenderKind
+from crs_gym.acts import RecommenderAct
 from crs_gym.inference import Inference
 from crs_gym.inference.recommend import acceptable_slate, top_items
 from crs_gym.inference.search import attribute_queries, item_query
+from crs_gym.policies.acts import ask_attribute, ask_item, recommend
 from crs_gym.simulation import Simulator, View
 
 # JAX 0.10 takes dataclass nodes of different classes for equal where their static fields are, and
 # then runs the wrong compiled program: the name is a static field so that no two policies agree
 _named = partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["name"])
-
-
-def recommend(slate: jax.Array) -> RecommenderAct:
-    """Recommends `slate` (k,)."""
-    return RecommenderAct(
-        jnp.int32(RecommenderKind.RECOMMEND), slate, jnp.int32(NONE), jnp.int32(0)
-    )
-
-
-def ask_item(slate: jax.Array) -> RecommenderAct:
-    """Asks which item of `slate` (k,) is preferred."""
-    return RecommenderAct(jnp.int32(RecommenderKind.ASK_ITEM), slate, jnp.int32(NONE), jnp.int32(0))
-
-
-def ask_attribute(item: jax.Array, attribute: jax.Array, slate_size: int) -> RecommenderAct:
-    """Asks whether the user wants more of `attribute` than `item` has."""
-    slate = jnp.full(slate_size, NONE, jnp.int32).at[0].set(item)
-    return RecommenderAct(
-        jnp.int32(RecommenderKind.ASK_ATTRIBUTE), slate, jnp.int32(attribute), jnp.int32(1)
-    )
 
 
 @_named

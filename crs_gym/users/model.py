@@ -146,9 +146,7 @@ def items_of(world: World) -> Items:
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     arrays = (embeddings, world.attribute_scores, world.cavs, mean, root)
     order = np.argsort(world.attribute_scores, axis=0, kind="stable").T
-    return Items(
-        *(jnp.asarray(a, jnp.float32) for a in arrays), order=jnp.asarray(order, jnp.int32)
-    )
+    return Items(*[jnp.asarray(a, jnp.float32) for a in arrays], jnp.asarray(order, jnp.int32))
 
 
 def null_utility(embedding: jax.Array, items: Items, model: UserModel) -> jax.Array:

@@ -193,9 +193,8 @@ def test_candidate_actions_are_the_slates_of_the_top_items(world_file):
     env = make("crs/Icer-v0", world_file, action="candidates")
     core = env.unwrapped.core
     slates = list(combinations(range(6), 2))
-    samples, weights, null = core.inference.samples(
-        core.inference.init(core.simulator.population, core.simulator.items, core.simulator.model)
-    )
+    env.reset(seed=0)
+    samples, weights, null = core.inference.samples(env.unwrapped._talk.belief)
     gap = np.asarray(samples @ core.simulator.items.embeddings.T - null[:, None], np.float64)
     accepted = 1 / (1 + np.exp(-gap / float(core.simulator.model.temperature)))
     top = np.argsort(-(np.asarray(weights) @ accepted))[:6]

@@ -7,6 +7,7 @@ import pytest
 
 from crs_gym.acts import NONE, RecommenderKind, UserKind
 from crs_gym.inference import PriorSamples
+from crs_gym.policies.acts import ask_attribute, ask_item, recommend
 from crs_gym.policies.reference import (
     AskThenRecommend,
     BeliefGreedy,
@@ -16,9 +17,6 @@ from crs_gym.policies.reference import (
     Oracle,
     Popularity,
     Random,
-    ask_attribute,
-    ask_item,
-    recommend,
 )
 from crs_gym.simulation import Simulator, evaluation_keys, rollout
 from crs_gym.simulation.rollout import View, view_of
@@ -148,7 +146,7 @@ def test_belief_greedy_offers_what_is_most_likely_accepted(small_world, keys, pr
     simulator = Simulator.of(small_world, prior=prior)
     for b in range(4):
         state = simulator.reset(keys[b])
-        belief = INFERENCE.init(state.prior, simulator.items, simulator.model)
+        belief = INFERENCE.init(keys[b], state.prior, simulator.items, simulator.model)
         embeddings, weights, null = map(np.asarray, INFERENCE.samples(belief))
         gap = embeddings @ small_world.item_embeddings.T - null[:, None]
         odds = np.exp(gap.astype(np.float64) / float(simulator.model.temperature))

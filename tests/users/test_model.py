@@ -26,7 +26,11 @@ def test_items_of(small_world):
     root = np.asarray(items.root, np.float64)
     np.testing.assert_allclose(root @ root.T, np.cov(phi.T, bias=True), atol=1e-5)
     np.testing.assert_allclose(items.mean, phi.mean(0), atol=1e-6)
-    assert all(array.dtype == jnp.float32 for array in items)
+    for name, array in items._asdict().items():
+        assert array.dtype == (jnp.int32 if name == "order" else jnp.float32)
+    for g, order in enumerate(items.order):
+        assert (np.diff(items.attributes[order, g]) >= 0).all()
+        assert len(set(order.tolist())) == len(phi)
 
 
 @pytest.mark.parametrize("z", [-1.0, 0.0, 2.5])

@@ -43,9 +43,9 @@ def make_items(embeddings, cavs):
     centred = embeddings - embeddings.mean(0)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(embeddings))
     root = vectors * np.sqrt(values.clip(0))
-    return Items(
-        *map(jnp.float32, (embeddings, embeddings @ cavs.T, cavs, embeddings.mean(0), root))
-    )
+    attributes = embeddings @ cavs.T
+    arrays = (embeddings, attributes, cavs, embeddings.mean(0), root)
+    return Items(*map(jnp.float32, arrays), order=jnp.argsort(attributes.T, axis=1))
 
 
 def make_act(kind, slate, attribute=0, direction=1):
