@@ -86,7 +86,7 @@ class Args:
     """lambda of the advantage estimate"""
     clip_range: float = 0.2
     """of PPO's ratio"""
-    ent_coef: float = 0.02
+    ent_coef: float = 0.04
     """weight of the entropy bonus"""
     vf_coef: float = 0.5
     """weight of the value loss"""

@@ -74,7 +74,10 @@ class BeliefObservation:
         utilities = embeddings @ sim.items.embeddings[top.items[: self.items]].T
         top_mean, top_std = mean_and_std(utilities, weights)
         target_mean, target_std = believed_targets(samples, sim.items, sim.model)
-        questions = attribute_queries(samples, sim.items, sim.model, excluded=rejected)
+        # a coarser search than the one that fills a slate: it is done at every step
+        questions = attribute_queries(
+            samples, sim.items, sim.model, thresholds=5, contenders=64, excluded=rejected
+        )
         baseline = mean @ sim.items.mean
         # variance of the utility of an average item's embedding, axes taken for independent
         per_axis = jnp.sum(sim.items.root**2, axis=1)

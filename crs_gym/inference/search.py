@@ -19,7 +19,7 @@ from crs_gym.inference.value import (
     item_query_value,
     posterior_expected_utility,
 )
-from crs_gym.users import Items, UserModel, choice
+from crs_gym.users import Items, UserModel
 from crs_gym.users.model import target_attributes
 
 
@@ -228,8 +228,9 @@ def exhaustive_item_query(
             (0, j + 1),
             (len(utilities), count // 2),
         )
-        pairs = jnp.stack(jnp.broadcast_arrays(utilities[:, j, None], others), axis=-1)
-        first = jnp.exp(choice.log_probs(pairs, model.temperature)[..., 0])
+        # of two, the logit model's choice is a logistic function of their difference
+        gap = utilities[:, j, None] - others
+        first = jax.nn.sigmoid(gap / jnp.maximum(model.temperature, 1e-9))
         after = (first.T @ weighted) @ points.T
         return after.max(1) + (now - after).max(1)
 

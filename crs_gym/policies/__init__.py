@@ -1,5 +1,6 @@
 """Reference policies, and how to get one by name."""
 
+from crs_gym.policies.icer import Icer
 from crs_gym.policies.reference import (
     AskThenRecommend,
     BeliefGreedy,
@@ -12,7 +13,7 @@ from crs_gym.policies.reference import (
     Random,
 )
 from crs_gym.policies.registry import POLICIES, make_policy
-from crs_gym.policies.tuning import best_fixed_slates, choose_questions
+from crs_gym.policies.tuning import best_fixed_slates, choose_questions, choose_threshold
 
 __all__ = [
     "POLICIES",
@@ -20,6 +21,7 @@ __all__ = [
     "BeliefGreedy",
     "FixedSlates",
     "Greedy",
+    "Icer",
     "OneAct",
     "OneSlate",
     "Oracle",
@@ -27,5 +29,6 @@ __all__ = [
     "Random",
     "best_fixed_slates",
     "choose_questions",
+    "choose_threshold",
     "make_policy",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from crs_gym.inference import Inference
+from crs_gym.policies.icer import Icer
 from crs_gym.policies.reference import AskThenRecommend, FixedSlates
 from crs_gym.simulation import Policy, Simulator, evaluation_keys, play
 from crs_gym.users.model import null_utility
@@ -33,6 +36,28 @@ def choose_questions(
     candidates = [AskThenRecommend(0)] + [
         AskThenRecommend(n, about) for about in ("attribute", "item") for n in range(1, most + 1)
     ]
+    returns = [_mean_return(simulator, c, inference, keys) for c in candidates]
+    return candidates[int(np.argmax(returns))]
+
+
+def choose_threshold(
+    simulator: Simulator,
+    inference: Inference,
+    policy: Icer | None = None,
+    thresholds: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6),
+    seed: int = 0,
+    episodes: int = 256,
+) -> Icer:
+    """`policy` (by default `Icer()`) with the threshold of the highest mean return.
+
+    Args:
+        simulator: of the training users.
+        thresholds: those tried, in units of utility.
+        seed: of the list of episodes that all of them play.
+        episodes: how many.
+    """
+    keys = evaluation_keys(seed, episodes)
+    candidates = [replace(policy or Icer(), threshold=value) for value in thresholds]
     returns = [_mean_return(simulator, c, inference, keys) for c in candidates]
     return candidates[int(np.argmax(returns))]
 

@@ -146,7 +146,8 @@ def items_of(world: World) -> Items:
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     arrays = (embeddings, world.attribute_scores, world.cavs, mean, root)
     order = np.argsort(world.attribute_scores, axis=0, kind="stable").T
-    return Items(*[jnp.asarray(a, jnp.float32) for a in arrays], jnp.asarray(order, jnp.int32))
+    floats = [jnp.asarray(a, jnp.float32) for a in arrays]
+    return Items._make([*floats, jnp.asarray(order, jnp.int32)])
 
 
 def null_utility(embedding: jax.Array, items: Items, model: UserModel) -> jax.Array:

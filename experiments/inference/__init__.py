@@ -1,0 +1,1 @@
+"""Evidence for what the recommender believes and asks."""
