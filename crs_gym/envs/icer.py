@@ -126,7 +126,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | `user_model` | None | parameters of `UserModel` that differ from the world's, by name |
     | `reward` | acceptance | a function as above |
     | `belief` | `"metropolis"` | how the belief is held: `"metropolis"` draws of the posterior, or `"prior-samples"`, 32 times as many weighted draws of the prior |
-    | `belief_samples` | 256 | samples of the belief that queries and features are computed from |
+    | `belief_samples` | 128 | samples of the belief that queries and features are computed from |
     | `candidates` | 10 | C |
     | `render_mode` | None | `"ansi"`: `render()` gives the conversation in words |
 
@@ -151,7 +151,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         user_model: dict[str, float] | None = None,
         reward: Reward = acceptance_reward,
         belief: Literal["metropolis", "prior-samples"] = "metropolis",
-        belief_samples: int = 256,
+        belief_samples: int = 128,
         candidates: int = 10,
         render_mode: str | None = None,
     ) -> None:
