@@ -88,6 +88,8 @@ def systematic(uniform: jax.Array, weights: jax.Array, draws: int) -> jax.Array:
         uniform: () in [0, 1).
     """
     edges = jnp.cumsum(weights)
-    points = (jnp.arange(draws) + uniform) / draws * edges[-1]
+    # rounding may carry the last point up to the end, past the last index of any weight
+    end = jnp.nextafter(edges[-1], jnp.zeros_like(edges[-1]))
+    points = jnp.minimum((jnp.arange(draws) + uniform) / draws * edges[-1], end)
     found = jnp.searchsorted(edges, points, side="right", method="scan")
     return jnp.minimum(found, len(weights) - 1).astype(jnp.int32)

@@ -114,14 +114,19 @@ class Metropolis:
             settings: `steps`, `refreshments`.
 
         Raises:
-            ValueError: fewer than four draws or an odd number; a correlation outside [0, 1).
+            ValueError: fewer than four draws or an odd number; no steps, or a correlation outside
+                [0, 1); no refreshments.
         """
         if draws < 4 or draws % 2:
             raise ValueError(f"draws must be an even number of at least 4, not {draws}")
         key = jax.random.key(seed, impl="threefry2x32")
+        if "steps" in settings:
+            settings["steps"] = tuple(float(rho) for rho in settings["steps"])
         made = cls(jax.random.normal(key, (TABLE,)), draws, **settings)
-        if not all(0 <= rho < 1 for rho in made.steps):
+        if not made.steps or not all(0 <= rho < 1 for rho in made.steps):
             raise ValueError(f"steps must be correlations in [0, 1), not {made.steps}")
+        if made.refreshments < 1:
+            raise ValueError(f"refreshments must be at least 1, not {made.refreshments}")
         return made
 
     def init(self, key: jax.Array, prior: Prior, items: Items, model: UserModel) -> Chains:
@@ -168,6 +173,9 @@ class Metropolis:
         sweeps: int,
     ) -> tuple[Chains, Samples]:
         """Moves the draws on and on, without a new response: long chains, as for diagnostics.
+
+        The normals stay those fitted to the draws at the beginning, from which the halves are not
+        quite independent: for some dozens of sweeps variances may be some percent too small.
 
         Returns:
             the belief after the last sweep; the draws of all sweeps, with a leading axis

@@ -156,8 +156,8 @@ def attribute_queries(
     items: Items,
     model: UserModel,
     *,
-    thresholds: int = 9,
-    reach: float = 1.6,
+    thresholds: int = 13,
+    reach: float = 2.4,
     contenders: int = 128,
     attributes: jax.Array | None = None,
     excluded: jax.Array | None = None,
@@ -214,7 +214,12 @@ def exhaustive_item_query(
     """The pair of `among` (C,) that is worth most if only these can be recommended afterwards.
 
     C^2 / 2 queries of C d operations each, after C^2 m / 2 probabilities.
+
+    Raises:
+        ValueError: fewer than two items.
     """
+    if len(among) < 2:
+        raise ValueError(f"a pair needs two items, not {len(among)}")
     points = items.embeddings[among]
     utilities = samples.embeddings @ points.T
     weighted = samples.embeddings * samples.weights[:, None]

@@ -111,7 +111,9 @@ def recommendation_value(
     model: UserModel,
     excluded: jax.Array | None = None,
 ) -> jax.Array:
-    """() what recommending `slate` (k,) is worth beyond EU*; it may be negative.
+    """() what recommending `slate` (k,), all places filled, is worth beyond EU*.
+
+    It may be negative.
 
     An accepted item ends the talk, so it counts with its own expected utility. A rejection leaves
     the best of the other items for the belief after it; what a critique would tell more is not
@@ -121,6 +123,6 @@ def recommendation_value(
     chosen = jnp.exp(choice.log_probs(utilities, model.temperature, samples.null))
     taken = jnp.sum(samples.weights[:, None] * chosen[:, :-1] * utilities)
     rejected = (samples.weights * chosen[:, -1]) @ samples.embeddings
-    out = jnp.zeros(len(items.embeddings), bool) if excluded is None else excluded
+    out = jnp.zeros(len(items.embeddings), bool) if excluded is None else jnp.asarray(excluded)
     left = best_utility(rejected, items, out.at[slate].set(True))
     return taken + left - expected_utility(samples, items, excluded)
