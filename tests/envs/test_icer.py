@@ -27,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 FORMS = [
     ("crs/IcerMacro-v0", {}),
     ("crs/IcerMacro-v0", {"observation": "history", "prior": "personal"}),
+    ("crs/IcerMacro-v0", {"belief": "prior-samples", "prior": "personal"}),
     *(
         ("crs/Icer-v0", {"action": action, "observation": observation})
         for action in ("items", "candidates", "embedding")
@@ -310,6 +311,7 @@ def test_render_tells_the_conversation(world_file):
         ({"max_turns": 0}, "max_turns must be at least 1"),
         ({"candidates": 1}, "candidates must be between"),
         ({"belief_samples": 3}, "even number"),
+        ({"belief": "gut"}, "unknown belief 'gut'; there are metropolis, prior-samples"),
         ({"user_model": {"mood": 1.0}}, "unknown user-model parameters.*temperature"),
         ({"user_model": {"critique_rate": 2.0}}, "critique_rate is a probability"),
         ({"user_model": {"temperature": float("nan")}}, "temperature must be at least 0"),
