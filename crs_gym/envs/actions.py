@@ -179,13 +179,7 @@ class MacroActions:
         offer = acceptable_slate(samples, items, model, k, rejected)
         query = item_query(key, samples, items, model, k, starts=8, climbs=0, excluded=rejected)
         about = attribute_queries(
-            samples,
-            items,
-            model,
-            thresholds=9,
-            reach=1.6,
-            attributes=attribute[None],
-            excluded=rejected,
+            samples, items, model, attributes=attribute[None], excluded=rejected
         ).items[0]
         single = jnp.full(k, NONE, jnp.int32).at[0].set(about)
         return RecommenderAct(

@@ -76,13 +76,7 @@ class BeliefObservation:
         target_mean, target_std = believed_targets(samples, sim.items, sim.model)
         # a coarser search than the one that fills a slate: it is done at every step
         questions = attribute_queries(
-            samples,
-            sim.items,
-            sim.model,
-            thresholds=5,
-            reach=1.6,
-            contenders=64,
-            excluded=rejected,
+            samples, sim.items, sim.model, thresholds=5, contenders=64, excluded=rejected
         )
         baseline = mean @ sim.items.mean
         # variance of the utility of an average item's embedding, axes taken for independent

@@ -156,8 +156,8 @@ def attribute_queries(
     items: Items,
     model: UserModel,
     *,
-    thresholds: int = 13,
-    reach: float = 2.4,
+    thresholds: int = 9,
+    reach: float = 1.6,
     contenders: int = 128,
     attributes: jax.Array | None = None,
     excluded: jax.Array | None = None,
@@ -170,7 +170,8 @@ def attribute_queries(
 
     Args:
         thresholds: points of the grid.
-        reach: the grid goes this many deviations to both sides of the believed mean.
+        reach: the grid goes this many deviations to both sides of the believed mean; very skewed
+            beliefs, as after sure answers, want more of both.
         contenders: items of high expected utility or much uncertainty that decide about the point.
         attributes: `(G',)` int32, search only these; all if None.
         excluded: (N,) bool, items that are not recommended afterwards.
