@@ -61,12 +61,14 @@ class Args:
     """users drawn from the prior"""
     answers: int = 10
     """questions asked of each"""
-    draws: int = 256
+    draws: int = 128
     """of the belief"""
     policies: tuple[str, ...] = POLICIES
     """ways to ask, see `crs_gym.policies.Icer`"""
     seed: int = 0
     """of the users"""
+    runs: Path = Path("runs/regret")
+    """where the regret of every user is kept"""
     results: Path = Path(__file__).parent / "results"
     """where results and figures go"""
 
@@ -87,8 +89,9 @@ def main(args: Args) -> None:
     # one turn more than answers, for on the last turn an ICER recommender never asks
     simulator = from_prior(world, args.prior, args.answers + 1)
     inference, keys = Metropolis.of(args.draws), evaluation_keys(args.seed, args.users)
-    path = args.results / f"regret-{world.name}-{args.prior}.json"
-    report = _read(path, args, world.hash)
+    stem = f"regret-{world.name}-{args.prior}"
+    cache = args.runs / f"{stem}.json"
+    report = _read(cache, args, world.hash)
     for name in args.policies:
         if name in report["regret"]:
             continue
@@ -98,11 +101,22 @@ def main(args: Args) -> None:
         found = watch(simulator, policy, inference, keys, regret, args.answers, chunk, name)
         report["regret"][name] = np.round(found, 5).tolist()
         report["seconds"][name] = round(time.perf_counter() - begun, 1)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report) + "\n")
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps(report) + "\n")
     values = {name: np.array(report["regret"][name]) for name in args.policies}
-    report["differences"] = _print(values, args)
-    path.write_text(json.dumps(report) + "\n")
+    path = args.results / f"{stem}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    summary = {
+        "settings": report["settings"],
+        "seconds": report["seconds"],
+        "mean": {name: v.mean(1).round(4).tolist() for name, v in values.items()},
+        "half_width_95": {
+            name: (1.96 * v.std(1) / np.sqrt(args.users)).round(4).tolist()
+            for name, v in values.items()
+        },
+        "differences": _print(values, args),
+    }
+    path.write_text(json.dumps(summary, indent=1) + "\n")
     _plot(values, path.with_suffix(".png"), f"{world.name}, {args.prior} prior")
     print(f"results  {path}")
 
@@ -136,10 +150,10 @@ def _print(values: dict[str, np.ndarray], args: Args) -> dict[str, dict[str, lis
             continue
         row = {}
         for label, pick in (("mean", lambda v: v[1:].mean(0)), ("last", lambda v: v[-1])):
-            found = paired_difference(
+            difference = paired_difference(
                 Scores(pick(values[one]), users, users), Scores(pick(values[other]), users, users)
             )
-            row[label] = [round(found.mean, 4), round(found.low, 4), round(found.high, 4)]
+            row[label] = [round(float(x), 4) for x in difference]
         rows[f"{one} - {other}"] = row
         text = "   ".join(f"{m:+.3f} [{a:+.3f}, {b:+.3f}]" for m, a, b in row.values())
         print(f"{one + ' - ' + other:24} {text}")

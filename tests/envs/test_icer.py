@@ -281,7 +281,8 @@ def test_layout_names_what_the_observation_holds(world_file, small_world):
 
     env = make("crs/IcerMacro-v0", world_file).unwrapped
     observation, _ = env.reset(seed=0)
-    assert observation[env.layout["certainty"]] == pytest.approx(1.0, abs=1e-5)
+    # 64 draws of the prior: their variance is its own to within four standard errors
+    assert 0 <= observation[env.layout["certainty"]] < 4 * np.sqrt(2 / 64)
     later, *_ = env.step(2)
     assert later[env.layout["certainty"]] < 1.0
     assert later[env.layout["questions"]] == pytest.approx(1 / 7)
