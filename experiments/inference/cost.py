@@ -396,11 +396,11 @@ def show_growth(result: Mapping[str, Any]) -> None:
 
 
 def show_peers(result: Mapping[str, Any]) -> None:
-    from experiments.inference import peers
+    from experiments.inference import peers_report
 
     print_machine(result)
-    peers.show(result)
-    peers.draw(result, RESULTS / "cost-peers.png")
+    peers_report.show(result)
+    peers_report.draw(result, RESULTS / "cost-peers.png")
 
 
 def print_machine(result: Mapping[str, Any]) -> None:

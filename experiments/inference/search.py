@@ -3,11 +3,11 @@
     python -m experiments.inference.search --world films
     python -m experiments.inference.search --world my.world
 
-Beliefs after 0, 3 and 6 answers of users drawn from the cold prior. The search and an exhaustive
-search over all pairs of items (for attribute queries: over all items and attributes) choose with
-the same draws; what they choose is valued on held-out draws of the same posterior. The exhaustive
-search loses as well, for it is the most misled by the few draws that it chooses with: its EVOI on
-them stands beside the held-out one.
+Beliefs after 0, 3 and 6 answers to random questions, users drawn from the cold prior. The search
+and an exhaustive search over all pairs of items (for attribute queries: over all items and
+attributes) choose with the same draws; what they choose is valued on held-out draws of the same
+posterior. The exhaustive search loses as well, for it is the most misled by the few draws that it
+chooses with: its EVOI on them stands beside the held-out one.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from crs_gym.policies import Icer
 from crs_gym.simulation import Simulator, belief_key, evaluation_keys, rollout
 from crs_gym.users import Context
 from crs_gym.world import DEFAULT_WORLD, load_world
+from experiments.inference.common import shortened
 from experiments.inference.talks import from_prior
 
 
@@ -74,13 +75,7 @@ def belief_after(
     belief = inference.init(belief_key(key, 0), simulator.population, items, model)
     context = Context(jnp.int32(0), jnp.int32(0), jnp.zeros(simulator.n_attributes, bool), None)
     for turn in range(answers):
-        # of what lies ahead the belief must not know
-        past = jax.tree.map(
-            lambda x, t=turn: jnp.where(
-                (jnp.arange(len(x)) <= t).reshape((-1,) + (1,) * (x.ndim - 1)), x, -1
-            ),
-            history,
-        )
+        past = shortened(history, turn + 1)
         belief = inference.update(belief_key(key, turn + 1), belief, past, context, items, model)
         context = context._replace(turn=context.turn + 1, questions=context.questions + 1)
     return inference.samples(belief)
@@ -107,7 +102,6 @@ def main(args: Args) -> None:
     items, model, everything = simulator.items, simulator.model, jnp.arange(simulator.n_items)
     search, held_out = Metropolis.of(args.draws), Metropolis.of(args.held_out)
     keys = evaluation_keys(args.seed, args.users)
-    # questions that the policy would ask, of both kinds
     policy = Icer(threshold=-jnp.inf, queries="random")
     history = rollout(simulator, policy, search, keys).history
     history = jax.tree.map(jnp.asarray, history)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from crs_gym.simulation import (
 )
 from crs_gym.simulation.rollout import view_of
 from crs_gym.world import World
+from experiments.inference.common import from_cold_prior
 
 Judge = Callable[[Simulator, State, Samples, jax.Array], jax.Array]
 """(simulator, state, belief, accepted item or -1) to an array: what is noted after a turn."""
@@ -37,13 +37,7 @@ def from_prior(world: World, prior: str, turns: int, **arguments: Any) -> Simula
     simulator = Simulator.of(world, max_turns=turns, **arguments)
     if prior == "personal":
         return simulator.with_prior("personal")
-    mean, std = simulator.population
-    return replace(
-        simulator,
-        user_mean=mean[None],
-        user_std=std[None],
-        user_ids=jnp.zeros(1, jnp.int32),
-    )
+    return from_cold_prior(simulator)
 
 
 def watch(
