@@ -55,7 +55,7 @@ class Args:
     """further arguments of the environment: JSON, or key=value pairs"""
     seeds: int = 5
     """training seeds, from 0"""
-    total_steps: int = 61_440
+    total_steps: int = 122_880
     """environment steps of each"""
     episodes: int = 1000
     """evaluation users"""
@@ -90,6 +90,9 @@ def main(args: Args) -> None:
             world=args.world,
             env_kwargs=args.env_kwargs,
             total_steps=args.total_steps,
+            n_envs=128,
+            batch_size=1024,
+            learning_rate=5e-4,
             seed=seed,
             validate_every=20_480,
             validation_episodes=256,

@@ -1,7 +1,7 @@
 """Small worlds, and the one statistic that several tests use."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # compiled programs are kept between runs: most of the time of a first run goes into compiling
@@ -10,6 +10,7 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -20,6 +21,18 @@ from crs_gym.world import World
 from crs_gym.world.generate import generate
 from crs_gym.world.movielens import read_movielens
 from crs_gym.world.ratings import Ratings
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs() -> Iterator[None]:
+    """Keeps a long run alive: every compiled program takes some of a process's memory maps.
+
+    Linux grants 65,530 of them, and without one more the compiler crashes.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

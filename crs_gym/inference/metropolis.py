@@ -101,8 +101,8 @@ class Metropolis:
 
     table: Any
     draws: int = 256
-    steps: tuple[float, ...] = (0.0, 0.6, 0.0, 0.85, 0.0, 0.6, 0.0, 0.85)
-    refreshments: int = 2
+    steps: tuple[float, ...] = (0.0, 0.6, 0.0, 0.85)
+    refreshments: int = 1
 
     @classmethod
     def of(cls, draws: int = 256, seed: int = 0, **settings: Any) -> Metropolis:
@@ -278,18 +278,23 @@ class Metropolis:
 def _fit(
     points: jax.Array, weights: jax.Array, evidence: Evidence, prior: Prior, items: Items
 ) -> Fit:
-    # a QR decomposition completes what is linearly dependent to an orthonormal basis
-    basis = jnp.linalg.qr((directions(evidence, items) * prior.std).T)[0].T
-    r = len(basis)
+    # What is linearly dependent (turns not yet played, above all; they go last) a QR decomposition
+    # completes with arbitrary directions: there the prior holds, and nothing is to be fitted.
+    told = directions(evidence, items) * prior.std
+    basis, triangle = jnp.linalg.qr(told[jnp.argsort(~told.any(axis=1))].T)
+    basis, r = basis.T, basis.shape[1]
+    reach = jnp.linalg.norm(triangle, axis=1)
+    known = reach > 1e-4 * reach.max()
     y = (points @ basis.T).reshape(2, -1, r)
     weights = weights.reshape(2, -1)
     weights = weights / jnp.maximum(weights.sum(1, keepdims=True), 1e-30)
-    centre = jnp.einsum("hm,hmr->hr", weights, y)
+    centre = jnp.where(known, jnp.einsum("hm,hmr->hr", weights, y), 0.0)
     centred = y - centre[:, None]
     spread = jnp.einsum("hm,hmr,hms->hrs", weights, centred, centred)
-    # few draws tell little of r directions: shrink to the prior's identity
+    spread = jnp.where(known & known[:, None], spread, jnp.eye(r))
+    # few draws tell little of many directions: shrink to the prior's identity
     size = jnp.minimum(1.0 / jnp.maximum(jnp.sum(weights**2, axis=1), 1e-30), y.shape[1])
-    share = (r / (r + 2.0 * size))[:, None, None]
+    share = (known.sum() / (known.sum() + 2.0 * size))[:, None, None]
     factor = jnp.linalg.cholesky((1 - share) * spread + share * jnp.eye(r))
     return Fit(basis, centre[::-1], factor[::-1])
 

@@ -117,7 +117,7 @@ def item_query(
     k: int,
     *,
     starts: int = 16,
-    climbs: int = 4,
+    climbs: int = 2,
     steps: int = 10,
     rounds: int = 3,
     excluded: jax.Array | None = None,

@@ -48,7 +48,7 @@ class Icer:
         evenly; "exhaustive": the best pair of `among` items; "none".
     offer: what is recommended: the best items of one sample of the belief (the paper), or of its
         mean, or the slate most likely to be accepted.
-    effort: starts of the search for item queries, a quarter of which the gradient improves.
+    effort: starts of the search for item queries, an eighth of which the gradient improves.
     among: items that the exhaustive search combines, those of highest expected utility plus
         deviation.
     """
@@ -112,7 +112,7 @@ class Icer:
                 model,
                 k,
                 starts=self.effort,
-                climbs=self.effort // 4,
+                climbs=self.effort // 8,
                 excluded=out,
             )
             by_item = ask_item(item.slate)

@@ -39,7 +39,7 @@ def talk(patient, keys):
 
 @pytest.mark.parametrize("queries", QUERIES)
 def test_asks_until_the_last_turn_and_then_recommends(patient, keys, queries):
-    policy = Icer(threshold=-jnp.inf, queries=queries, effort=4, among=12)
+    policy = Icer(threshold=-jnp.inf, queries=queries, effort=8, among=12)
     history = rollout(patient, policy, INFERENCE, keys).history
     kinds, slates = np.asarray(history.act.kind), np.asarray(history.act.slate)
     assert (kinds[:, :3] != RecommenderKind.RECOMMEND).all()
