@@ -9,8 +9,12 @@ import gymnasium
 
 __version__ = version("crs-gym")
 
-for _id, _name in (("crs/Icer-v0", "IcerEnv"), ("crs/IcerMacro-v0", "IcerMacroEnv")):
+for _id, _name in (("crs/Icer-v0", "Icer"), ("crs/IcerMacro-v0", "IcerMacro")):
     if _id not in gymnasium.registry:
-        gymnasium.register(_id, entry_point=f"crs_gym.envs.icer:{_name}")
+        gymnasium.register(
+            _id,
+            entry_point=f"crs_gym.envs.icer:{_name}Env",
+            vector_entry_point=f"crs_gym.envs.vector:{_name}VectorEnv",
+        )
 
 __all__ = ["__version__"]

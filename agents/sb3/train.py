@@ -79,16 +79,12 @@ class TrainingEnv(IcerVecEnv):
 
     bootstrap: bool = False
 
-    def reset(self) -> np.ndarray:
-        return super().reset().copy()
-
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         observations, rewards, dones, infos = super().step_wait()
         if not self.bootstrap:
             for info in infos:
                 info.pop("TimeLimit.truncated", None)
-        # SB3 adds to the rewards in place
-        return observations.copy(), rewards.copy(), dones, infos
+        return observations, rewards, dones, infos
 
 
 def train(args: Args) -> Trained:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ from crs_gym.simulation import (
     episode_key,
     turn_keys,
 )
+
+Restart = Literal["same", "next", "never"]
 
 
 @partial(
@@ -90,7 +92,7 @@ class Frame(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """B conversations with automatic reset.
+    """B conversations, each of them one episode of its seed after another.
 
     seeds: (B,) seed keys. episodes: (B,) int32, how many episodes each has begun, less one.
     talks: `Talk` with a leading axis, but for what all beliefs share.
@@ -144,41 +146,58 @@ def begin_batch(core: Core, seeds: jax.Array) -> tuple[Batch, Frame]:
 
 
 def proceed_batch(
-    core: Core, batch: Batch, actions: jax.Array
-) -> tuple[Batch, Frame, jax.Array, jax.Array | None]:
-    """One turn of every conversation; those that ended begin their next episode at once.
+    core: Core, batch: Batch, actions: jax.Array, restart: Restart
+) -> tuple[Batch, Frame, Frame | None]:
+    """One turn of every conversation.
+
+    Args:
+        actions: (B, ...), ignored where a conversation is over.
+        restart: when those that ended begin their next episode: with the turn that ended them
+            (`"same"`), in place of the next turn (`"next"`), or not here (`"never"`).
 
     Returns:
-        the batch; the frame of the turn, with observation and mask of the next episode where one
-        began; the observation (B, D) and mask before that reset.
+        the batch; what is seen of it; for `"same"` also the frames before any began anew. There,
+        reward and flags of what is seen are those of the turn that was played.
     """
-    talk_axes = Talk(0, core.belief_axes)
-    talks, frame = jax.vmap(
-        partial(proceed, core), in_axes=(talk_axes, 0), out_axes=(talk_axes, 0)
-    )(batch.talks, actions)
-    done = frame.terminated | frame.truncated
-    episodes = batch.episodes + done
-    fresh, first = jax.vmap(partial(begin, core), out_axes=(talk_axes, 0))(
+    axes = Talk(0, core.belief_axes)
+    over = batch.talks.state.done
+    talks, frame = jax.vmap(partial(proceed, core), in_axes=(axes, 0), out_axes=(axes, 0))(
+        batch.talks, actions
+    )
+    batch = batch._replace(talks=talks)
+    if restart == "never":
+        return batch, frame, None
+    if restart == "next":
+        return *restart_batch(core, batch, frame, over), None
+    batch, first = restart_batch(core, batch, frame, talks.state.done)
+    shown = first._replace(
+        reward=frame.reward, terminated=frame.terminated, truncated=frame.truncated
+    )
+    return batch, shown, frame
+
+
+def restart_batch(core: Core, batch: Batch, frame: Frame, where: jax.Array) -> tuple[Batch, Frame]:
+    """The next episode of each conversation, and its first frame, `where` (B,) says so."""
+    axes = core.belief_axes
+    episodes = batch.episodes + where
+    fresh, first = jax.vmap(partial(begin, core), out_axes=(Talk(0, axes), 0))(
         jax.vmap(episode_key)(batch.seeds, episodes)
     )
-
-    def restart(axis: int | None, new: Any, old: Any) -> Any:
-        if axis is None:
-            return old
-        if jnp.issubdtype(old.dtype, jax.dtypes.prng_key):
-            data = restart(axis, jax.random.key_data(new), jax.random.key_data(old))
-            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(old))
-        return jnp.where(done.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
-
-    state = jax.tree.map(partial(restart, 0), fresh.state, talks.state)
+    put = partial(choose, where)
+    state = jax.tree.map(put, fresh.state, batch.talks.state)
     belief = jax.tree.map(
-        restart, core.belief_axes, fresh.belief, talks.belief, is_leaf=lambda x: x is None
-    )
-    shown = frame._replace(
-        observation=restart(0, first.observation, frame.observation),
-        mask=None if frame.mask is None else restart(0, first.mask, frame.mask),
-    )
-    return Batch(batch.seeds, episodes, Talk(state, belief)), shown, frame.observation, frame.mask
+        lambda axis, new, old: old if axis is None else put(new, old),
+        axes, fresh.belief, batch.talks.belief, is_leaf=lambda x: x is None,
+    )  # fmt: skip
+    return Batch(batch.seeds, episodes, Talk(state, belief)), jax.tree.map(put, first, frame)
+
+
+def choose(where: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """`new` (B, ...) where `where` (B,) is true, else `old`; typed random keys too."""
+    if jnp.issubdtype(old.dtype, jax.dtypes.prng_key):
+        data = choose(where, jax.random.key_data(new), jax.random.key_data(old))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(old))
+    return jnp.where(where.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
 
 
 def info_of(frame: Frame) -> dict[str, Any]:
@@ -225,4 +244,5 @@ def _frame(core: Core, talk: Talk, outcome: Outcome | None) -> Frame:
 jit_begin = jax.jit(begin)
 jit_proceed = jax.jit(proceed)
 jit_begin_batch = jax.jit(begin_batch)
-jit_proceed_batch = jax.jit(proceed_batch)
+jit_proceed_batch = jax.jit(proceed_batch, static_argnames="restart")
+jit_restart_batch = jax.jit(restart_batch)

@@ -6,13 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
-import jax
-import jax.numpy as jnp
 import numpy as np
+from gymnasium.vector import AutoresetMode
 
-from crs_gym.envs.core import Batch, Frame, info_of, jit_begin_batch, jit_proceed_batch
-from crs_gym.envs.icer import IcerEnv
-from crs_gym.simulation import seed_key
+from crs_gym.envs.vector import IcerVectorEnv
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -44,71 +41,63 @@ class IcerVecEnv(VecEnv):
         seed: int | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        if n_envs < 1:
-            raise ValueError(f"n_envs must be at least 1, not {n_envs}")
-        env = gymnasium.make(env_id, **(env_kwargs or {})).unwrapped
-        if not isinstance(env, IcerEnv):
+        if f"{IcerVectorEnv.__module__}:" not in str(gymnasium.spec(env_id).vector_entry_point):
             raise ValueError(f"{env_id} is not one of the Icer environments of crs-gym")
-        self.env = env
-        self.render_mode = env.render_mode
-        super().__init__(n_envs, env.observation_space, env.action_space)
-        self._batch: Batch | None = None
-        self._masks: np.ndarray | None = None
+        self.vector: IcerVectorEnv = gymnasium.make_vec(  # type: ignore[assignment]
+            env_id,
+            n_envs,
+            "vector_entry_point",
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            **(env_kwargs or {}),
+        )
+        vector, self.env = self.vector, self.vector.env
+        self.render_mode = vector.render_mode
+        super().__init__(n_envs, vector.single_observation_space, vector.single_action_space)
         self._actions: np.ndarray | None = None
         self._returns = np.zeros(n_envs)
         self._lengths = np.zeros(n_envs, int)
         self.seed(seed)
 
     def reset(self) -> np.ndarray:
-        seeds = [
-            int(np.random.default_rng().integers(2**31)) if s is None else s for s in self._seeds
-        ]
-        keys = jnp.stack([seed_key(s) for s in seeds])
-        self._batch, frame = jit_begin_batch(self.env.core, keys)
-        frame = jax.device_get(frame)
-        self._masks = None if frame.mask is None else frame.mask.astype(bool)
+        observation, info = self.vector.reset(seed=self._seeds)
         self._returns[:] = 0.0
         self._lengths[:] = 0
-        self.reset_infos = [info_of(_row(frame, i)) for i in range(self.num_envs)]
+        self.reset_infos = rows(info)
         self._reset_seeds()
         self._reset_options()
-        return frame.observation.copy()
+        return observation
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = np.asarray(actions)
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        if self._batch is None or self._actions is None:
-            raise gymnasium.error.ResetNeeded("call reset before step")
-        self._batch, shown, last, _ = jit_proceed_batch(
-            self.env.core, self._batch, jnp.asarray(self._actions)
-        )
-        frame, last = jax.device_get((shown, last))
-        self._masks = None if frame.mask is None else frame.mask.astype(bool)
-        done = frame.terminated | frame.truncated
-        self._returns += frame.reward
+        if self._actions is None:
+            raise gymnasium.error.ResetNeeded("call step_async before step_wait")
+        observation, reward, terminated, truncated, info = self.vector.step(self._actions)
+        done = terminated | truncated
+        self._returns += reward
         self._lengths += 1
-        infos = []
-        for i in range(self.num_envs):
-            info = info_of(_row(frame, i))
-            if done[i]:
-                info["terminal_observation"] = last[i]
-                info["TimeLimit.truncated"] = bool(frame.truncated[i])
-                info["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i])}
-            infos.append(info)
+        infos = rows(info)
+        if done.any():
+            final = rows(info["final_info"])
+            for i in np.flatnonzero(done):
+                # the last turn tells how it ended, the next episode what may be done
+                final[i].pop("action_mask", None)
+                infos[i] |= final[i] | {
+                    "terminal_observation": info["final_obs"][i],
+                    "TimeLimit.truncated": bool(truncated[i]),
+                    "episode": {"r": float(self._returns[i]), "l": int(self._lengths[i])},
+                }
         self._returns[done] = 0.0
         self._lengths[done] = 0
-        # arrays from the device are read-only, and SB3 adds to the rewards in place
-        return frame.observation.copy(), frame.reward.copy(), done, infos
+        return observation, reward.astype(np.float32), done, infos
 
     def action_masks(self) -> np.ndarray:
         """(n_envs, n) bool, in the layout of sb3-contrib's MaskablePPO."""
-        if self._masks is None:
-            raise AttributeError("no action masks: continuous actions, or not reset yet")
-        return self._masks
+        return self.vector.action_masks()
 
     def close(self) -> None:
-        self.env.close()
+        self.vector.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
@@ -139,5 +128,10 @@ class IcerVecEnv(VecEnv):
         return list(super()._get_indices(indices))
 
 
-def _row(frame: Frame, i: int) -> Frame:
-    return Frame(*(None if field is None else field[i] for field in frame))
+def rows(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """A vector environment's info as one dictionary of Python values for each environment."""
+    names = [name for name in info if f"_{name}" in info and not name.startswith("final_")]
+    columns = [
+        list(value) if value.ndim > 1 else value.tolist() for value in (info[n] for n in names)
+    ]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -6,6 +6,7 @@ from crs_gym.simulation.keys import (
     evaluation_keys,
     evaluation_seeds,
     seed_key,
+    seed_keys,
     turn_keys,
 )
 from crs_gym.simulation.rollout import Episodes, Policy, View, play, rollout
@@ -35,5 +36,6 @@ __all__ = [
     "play",
     "rollout",
     "seed_key",
+    "seed_keys",
     "turn_keys",
 ]

@@ -7,6 +7,9 @@ own, so that two policies meet the same user with the same luck.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +27,12 @@ def seed_key(source: int | np.random.Generator) -> jax.Array:
     if not isinstance(source, np.random.Generator):
         source, _ = seeding.np_random(int(source))
     return jax.random.key(int(source.integers(2**31)), impl="threefry2x32")
+
+
+def seed_keys(seeds: Iterable[int]) -> jax.Array:
+    """`(B,)` what `seed_key` gives for each of B integers."""
+    draws = [int(seeding.np_random(int(seed))[0].integers(2**31)) for seed in seeds]
+    return jax.vmap(partial(jax.random.key, impl="threefry2x32"))(np.array(draws, np.uint32))
 
 
 def episode_key(seed: jax.Array, episode: int | jax.Array) -> jax.Array:
@@ -48,7 +57,8 @@ def evaluation_keys(seed: int, episodes: int) -> jax.Array:
 
     Episode n is what `env.reset(seed=evaluation_seeds(seed, episodes)[n])` plays.
     """
-    return jnp.stack([episode_key(seed_key(int(s)), 0) for s in evaluation_seeds(seed, episodes)])
+    keys = seed_keys(evaluation_seeds(seed, episodes))
+    return jax.vmap(episode_key)(keys, jnp.zeros(episodes, jnp.int32))
 
 
 def evaluation_seeds(seed: int, episodes: int) -> np.ndarray:
