@@ -4,7 +4,7 @@ VENV ?= .venv
 EXTRAS ?= sb3,dev
 TORCH_INDEX ?=
 WORLD ?=
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP_ARGS ?= --quiet
 UPGRADE ?=
 
@@ -28,7 +28,7 @@ help:  ## show this list
 	@echo "  PYTHON=$(PYTHON)   the Python that $(VENV) is made from (3.11 or later)"
 	@echo "  TORCH_INDEX=$(TORCH_INDEX)        package index to take torch from (say, PyTorch's CPU index)"
 	@echo "  WORLD=$(WORLD)              the world for the demo; the bundled one if empty"
-	@echo "  PYTEST_ARGS=$(PYTEST_ARGS)        more arguments for pytest, as in PYTEST_ARGS='-n 2'"
+	@echo "  PYTEST_ARGS=$(PYTEST_ARGS)   arguments for pytest: by default two processes"
 
 install: $(stamp)  ## make .venv and install crs-gym with EXTRAS into it
 
@@ -86,7 +86,7 @@ endif
 
 $(core_stamp): pyproject.toml requirements.lock | .venv-core/bin/pip
 	@echo "Installing the core of crs-gym into .venv-core: a minute or two the first time."
-	@.venv-core/bin/pip install $(PIP_ARGS) -c requirements.lock -e . pytest hypothesis
+	@.venv-core/bin/pip install $(PIP_ARGS) -c requirements.lock -e . pytest pytest-xdist hypothesis
 	@touch $@
 
 .venv-lock/bin/uv: | .venv-lock/bin/pip
