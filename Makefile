@@ -24,7 +24,7 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables (current value):"
-	@echo "  EXTRAS=$(EXTRAS)      extras to install: sb3, lm, ui, ray, openenv, bench, dev, all"
+	@echo "  EXTRAS=$(EXTRAS)      extras to install: sb3, marl, lm, ui, ray, openenv, bench, dev, all"
 	@echo "  PYTHON=$(PYTHON)   the Python that $(VENV) is made from (3.11 or later)"
 	@echo "  TORCH_INDEX=$(TORCH_INDEX)        package index to take torch from (say, PyTorch's CPU index)"
 	@echo "  WORLD=$(WORLD)              the world for the demo; the bundled one if empty"

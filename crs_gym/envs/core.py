@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crs_gym.acts import NONE, UserKind
+from crs_gym.acts import NONE, RecommenderAct, Turn, UserKind
 from crs_gym.envs.actions import ActionCodec, Believer
 from crs_gym.envs.observations import ObservationCodec, flatten
 from crs_gym.inference import Inference
@@ -23,6 +23,7 @@ from crs_gym.simulation import (
     accepted_item,
     belief_key,
     episode_key,
+    legal,
     turn_keys,
 )
 
@@ -121,10 +122,22 @@ def begin(core: Core, key: jax.Array) -> tuple[Talk, Frame]:
 
 def proceed(core: Core, talk: Talk, action: jax.Array) -> tuple[Talk, Frame]:
     """One turn."""
-    simulator, (state, belief) = core.simulator, talk
+    act = legal_act(core, talk, action)
+    return conclude(core, talk, Turn(act, core.simulator.respond(talk.state, act)))
+
+
+def legal_act(core: Core, talk: Talk, action: jax.Array) -> RecommenderAct:
+    """What the user hears when the recommender takes `action`."""
+    state = talk.state
     _, key = turn_keys(state.key, state.context.turn + 1)
     act = core.codec.decode(action, key, believer(core, talk))
-    following, outcome = simulator.step(state, act)
+    return legal(act, state.context, core.simulator.n_attributes)
+
+
+def conclude(core: Core, talk: Talk, turn: Turn) -> tuple[Talk, Frame]:
+    """What follows from a turn, for the conversation and for what is believed."""
+    simulator, (state, belief) = core.simulator, talk
+    following, outcome = simulator.settle(state, turn)
     if belief is not None:
         key = belief_key(state.key, state.context.turn + 1)
         history, context = following.history, state.context

@@ -184,7 +184,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         )
         self._seed_key = seed_key(0)
         self._episode = -1
-        self._talk: Talk | None = None
+        self.talk: Talk | None = None
         self._mask: np.ndarray | None = None
 
         self.layout = self._layout()
@@ -233,8 +233,8 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             self._seed_key, self._episode = seed_key(self.np_random), -1
         self._episode += 1
         key = episode_key(self._seed_key, self._episode)
-        self._talk, frame = jit_begin(self.core, key)
-        observation, info, _ = self._host(frame)
+        self.talk, frame = jit_begin(self.core, key)
+        observation, info, _ = self.show(frame)
         return observation, info
 
     def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -244,12 +244,12 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             ValueError: an action outside the action space.
             gymnasium.error.ResetNeeded: before the first reset.
         """
-        if self._talk is None:
+        if self.talk is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
         if not self.action_space.contains(action):
             raise ValueError(f"action {action!r} is not in {self.action_space}")
-        self._talk, frame = jit_proceed(self.core, self._talk, jnp.asarray(action))
-        observation, info, host = self._host(frame)
+        self.talk, frame = jit_proceed(self.core, self.talk, jnp.asarray(action))
+        observation, info, host = self.show(frame)
         return (
             observation,
             float(host.reward),
@@ -273,20 +273,21 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
 
     def turns(self) -> list[tuple[ReadableRecommenderAct, ReadableUserAct]]:
         """The acts and responses of the current episode in readable form."""
-        if self._talk is None:
+        if self.talk is None:
             return []
-        return readable_turns(jax.device_get(self._talk.state.history))
+        return readable_turns(jax.device_get(self.talk.state.history))
 
     def render(self) -> str | None:
         """The conversation so far in words, for `render_mode="ansi"`."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() was called without a render_mode")
             return None
-        if self._talk is None:
+        if self.talk is None:
             return ""
-        return conversation(jax.device_get(self._talk.state.history), self.world)
+        return conversation(jax.device_get(self.talk.state.history), self.world)
 
-    def _host(self, frame: Frame) -> tuple[np.ndarray, dict[str, Any], Frame]:
+    def show(self, frame: Frame) -> tuple[np.ndarray, dict[str, Any], Frame]:
+        """Observation, info and the frame itself on the host."""
         frame = jax.device_get(frame)
         info = info_of(frame)
         if frame.mask is not None:
@@ -296,17 +297,17 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     def __getstate__(self) -> dict[str, Any]:
         # typed random keys do not pickle; their data does
         state = dict(self.__dict__, _seed_key=np.asarray(jax.random.key_data(self._seed_key)))
-        if self._talk is not None:
-            key = np.asarray(jax.random.key_data(self._talk.state.key))
-            state["_talk"] = self._talk._replace(state=self._talk.state._replace(key=key))
+        if self.talk is not None:
+            key = np.asarray(jax.random.key_data(self.talk.state.key))
+            state["talk"] = self.talk._replace(state=self.talk.state._replace(key=key))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._seed_key = _wrap(self._seed_key)
-        if self._talk is not None:
-            past = self._talk.state
-            self._talk = self._talk._replace(state=past._replace(key=_wrap(past.key)))
+        if self.talk is not None:
+            past = self.talk.state
+            self.talk = self.talk._replace(state=past._replace(key=_wrap(past.key)))
 
 
 class IcerMacroEnv(IcerEnv):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crs_gym.acts import NONE, RecommenderAct, RecommenderKind, Turn, UserKind, no_turn
+from crs_gym.acts import NONE, RecommenderAct, RecommenderKind, Turn, UserAct, UserKind, no_turn
 from crs_gym.inference import Prior, population_prior
 from crs_gym.simulation.keys import turn_keys
 from crs_gym.users import Context, Items, User, UserModel, items_of, n_uniforms, perceive, respond
@@ -229,11 +229,18 @@ class Simulator:
         as it is: reward 0, an empty turn, both flags as if nothing had ended anew.
         """
         act = legal(act, state.context, self.n_attributes)
-        user_key, _ = turn_keys(state.key, state.context.turn + 1)
+        return self.settle(state, Turn(act, self.respond(state, act)))
+
+    def respond(self, state: State, act: RecommenderAct) -> UserAct:
+        """What the user says to a legal act, drawn with this turn's key."""
+        key, _ = turn_keys(state.key, state.context.turn + 1)
         percept = perceive(state.user.embedding, act, self.items, self.model)
-        uniforms = jax.random.uniform(user_key, (n_uniforms,))
-        response = respond(uniforms, state.user, act, percept, state.context, self.model)
-        turn = Turn(act, response)
+        uniforms = jax.random.uniform(key, (n_uniforms,))
+        return respond(uniforms, state.user, act, percept, state.context, self.model)
+
+    def settle(self, state: State, turn: Turn) -> tuple[State, Outcome]:
+        """What follows from a turn in which act and response are known."""
+        response = turn.response
         accepted = response.kind == UserKind.ACCEPT
         terminated = accepted | (response.kind == UserKind.LEAVE)
         truncated = ~terminated & (state.context.turn + 1 >= self.max_turns)

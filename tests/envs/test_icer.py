@@ -195,7 +195,7 @@ def test_candidate_actions_are_the_slates_of_the_top_items(world_file):
     core = env.unwrapped.core
     slates = list(combinations(range(6), 2))
     env.reset(seed=0)
-    samples, weights, null = core.inference.samples(env.unwrapped._talk.belief)
+    samples, weights, null = core.inference.samples(env.unwrapped.talk.belief)
     gap = np.asarray(samples @ core.simulator.items.embeddings.T - null[:, None], np.float64)
     accepted = 1 / (1 + np.exp(-gap / float(core.simulator.model.temperature)))
     top = np.argsort(-(np.asarray(weights) @ accepted))[:6]

@@ -82,9 +82,9 @@ def test_play_gives_what_single_environments_play(plane_world, env_id, kwargs, p
 
 
 def turns_of(env):
-    history = env.unwrapped._talk.state.history
+    history = env.unwrapped.talk.state.history
     act, response = history
-    for t in range(int(env.unwrapped._talk.state.context.turn)):
+    for t in range(int(env.unwrapped.talk.state.context.turn)):
         yield (
             type(act)(*(np.asarray(field)[t] for field in act)),
             type(response)(*(np.asarray(field)[t] for field in response)),
