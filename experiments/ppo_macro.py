@@ -57,6 +57,10 @@ class Args:
     """training seeds, from 0"""
     total_steps: int = 122_880
     """environment steps of each"""
+    n_envs: int = 128
+    """conversations stepped together; 32 turns of each make a rollout"""
+    batch_size: int = 1024
+    """transitions in a minibatch"""
     episodes: int = 1000
     """evaluation users"""
     runs: Path = Path("runs/ppo_macro")
@@ -90,11 +94,11 @@ def main(args: Args) -> None:
             world=args.world,
             env_kwargs=args.env_kwargs,
             total_steps=args.total_steps,
-            n_envs=128,
-            batch_size=1024,
+            n_envs=args.n_envs,
+            batch_size=args.batch_size,
             learning_rate=5e-4,
             seed=seed,
-            validate_every=20_480,
+            validate_every=max(20_480, args.total_steps // 8),
             validation_episodes=256,
             evaluation_episodes=0,
             out=out,
