@@ -37,7 +37,7 @@ from tests.inference.grid import (
     many,
 )
 
-ENSEMBLES, DRAWS = 64, 128
+ENSEMBLES, DRAWS = 1024, 128
 SWEEPS = 24
 METROPOLIS, METROPOLIS_OF_16 = Metropolis.of(DRAWS), Metropolis.of(16)
 KEYS = jax.random.split(jax.random.key(1), ENSEMBLES)
@@ -145,7 +145,7 @@ def test_extending_keeps_the_posterior(plane_world, posterior, name):
     np.testing.assert_allclose(trace.null[:, -1], final.null, atol=1e-5)
     agree(trace.embeddings.reshape(ENSEMBLES, -1, 2), phi, weights, centre)
     moved = np.abs(np.diff(trace.embeddings, axis=1)).max(-1) > 1e-4
-    assert moved.mean() > 0.9
+    assert moved.mean() > 0.8
 
 
 def test_extending_reaches_the_posterior(plane_world, posterior):
