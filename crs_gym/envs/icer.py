@@ -304,10 +304,10 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._seed_key = _wrap(self._seed_key)
+        self._seed_key = wrap_key(self._seed_key)
         if self.talk is not None:
             past = self.talk.state
-            self.talk = self.talk._replace(state=past._replace(key=_wrap(past.key)))
+            self.talk = self.talk._replace(state=past._replace(key=wrap_key(past.key)))
 
 
 class IcerMacroEnv(IcerEnv):
@@ -367,5 +367,6 @@ def _largest_feature(world: World) -> float:
     return max(10.0, *(float(np.abs(a).max()) for a in arrays))
 
 
-def _wrap(data: Any) -> jax.Array:
+def wrap_key(data: Any) -> jax.Array:
+    """The typed key of a key's data."""
     return jax.random.wrap_key_data(jnp.asarray(data), impl="threefry2x32")

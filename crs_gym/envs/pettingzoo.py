@@ -17,9 +17,11 @@ import numpy as np
 from gymnasium import spaces
 
 from crs_gym.acts import RecommenderAct
+from crs_gym.envs.core import open_talk
 from crs_gym.envs.icer import IcerEnv
 from crs_gym.envs.observations import layout
 from crs_gym.envs.user import jit_hear, jit_icer_response, jit_say, responses, see
+from crs_gym.simulation import seed_key
 
 try:
     from pettingzoo import AECEnv, ParallelEnv
@@ -39,8 +41,8 @@ class IcerGame(AECEnv[str, dict[str, np.ndarray], Any]):
     its own embedding and target, and of the act before it: kind, attribute asked about, utilities
     and attributes of the items on the table (`user_layout` maps block names to slices). It has
     `Discrete(2 k + 2 G + 4)` responses, see `crs_gym.envs.user.responses`. Observations are
-    dictionaries: `observation`, and `action_mask` (int8) for discrete actions; whoever is not to
-    move has a mask of ones.
+    dictionaries: `observation`, and `action_mask` (int8) for `Discrete` actions; whoever is not to
+    move has a mask of ones. `info["active_agent"]` says who is to move.
 
     Both players get the reward of the single-player environment plus `likelihood_weight` times the
     log-probability of the response under the ICER model, so that a user who is trained goes on to
@@ -86,10 +88,14 @@ class IcerGame(AECEnv[str, dict[str, np.ndarray], Any]):
 
         simulator = env.core.simulator
         act = jax.tree.map(jnp.asarray, RecommenderAct(0, np.full(simulator.slate_size, -1), -1, 0))
-        env.reset(seed=0)
-        blocks: dict[str, Any] = {}
-        jax.eval_shape(lambda: blocks.update(see(env.core, env.talk, act)))  # type: ignore[arg-type]
-        self.user_layout = layout({name: block.shape for name, block in blocks.items()})
+        shapes: dict[str, tuple[int, ...]] = {}
+
+        def look(key: jax.Array) -> None:
+            blocks = see(env.core, open_talk(env.core, key), act)
+            shapes.update({name: block.shape for name, block in blocks.items()})
+
+        jax.eval_shape(look, seed_key(0))
+        self.user_layout = layout(shapes)
         size = max(place.stop for place in self.user_layout.values())
         bound = env.observation_space.high[0]  # type: ignore[attr-defined]
         count = len(responses(simulator.slate_size, simulator.n_attributes).kind)
@@ -119,13 +125,12 @@ class IcerGame(AECEnv[str, dict[str, np.ndarray], Any]):
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
-        self.infos = {RECOMMENDER: info, USER: {}}
-        self.agent_selection = RECOMMENDER
+        self._masks = {}
+        self._mask_recommender(info)
+        self._move_on(RECOMMENDER, {RECOMMENDER: info})
         self._act = None
         nothing = np.zeros(max(place.stop for place in self.user_layout.values()), np.float32)
         self._seen = {RECOMMENDER: observation, USER: nothing}
-        self._masks = {}
-        self._mask_recommender(info)
 
     def observe(self, agent: str) -> dict[str, np.ndarray]:
         """What `agent` saw last."""
@@ -156,7 +161,7 @@ class IcerGame(AECEnv[str, dict[str, np.ndarray], Any]):
         if agent == RECOMMENDER:
             self._act, seen, mask = jit_hear(core, talk, jnp.asarray(action))
             self._seen[USER], self._masks[USER] = np.array(seen), np.array(mask)
-            self.agent_selection = USER
+            self._move_on(USER, {})
             return
         if not self._masks[USER][action]:
             raise ValueError(f"the act before it does not allow response {action}: see action_mask")
@@ -166,10 +171,10 @@ class IcerGame(AECEnv[str, dict[str, np.ndarray], Any]):
         self.rewards = dict.fromkeys(self.agents, reward)
         self.terminations = dict.fromkeys(self.agents, bool(host.terminated))
         self.truncations = dict.fromkeys(self.agents, bool(host.truncated))
-        self.infos = {RECOMMENDER: info, USER: {"log_likelihood": float(likely)}}
         self._seen[RECOMMENDER] = observation
         self._mask_recommender(info)
-        self.agent_selection = RECOMMENDER
+        said = {"log_likelihood": float(likely)}
+        self._move_on(RECOMMENDER, {RECOMMENDER: info, USER: said})
         self._accumulate_rewards()
 
     def icer_action(self) -> int:
@@ -188,6 +193,12 @@ class IcerGame(AECEnv[str, dict[str, np.ndarray], Any]):
 
     def close(self) -> None:
         self.env.close()
+
+    def _move_on(self, agent: str, infos: dict[str, dict[str, Any]]) -> None:
+        self.agent_selection = agent
+        self.infos = {
+            name: {**infos.get(name, {}), "active_agent": agent} for name in self.possible_agents
+        }
 
     def _mask_recommender(self, info: dict[str, Any]) -> None:
         # PettingZoo's place for masks is the observation, and it knows none of several actions
@@ -208,8 +219,5 @@ def env(*args: Any, **arguments: Any) -> AECEnv[str, dict[str, np.ndarray], Any]
 
 
 def parallel_env(*args: Any, **arguments: Any) -> ParallelEnv[str, dict[str, np.ndarray], Any]:
-    """`IcerGame` with actions of both players at each step; of whose turn it is not, none counts.
-
-    `info[agent]["active_agent"]` says whose turn is next.
-    """
+    """`IcerGame` with actions of both players at each step, of which the active one's counts."""
     return turn_based_aec_to_parallel(IcerGame(*args, **arguments))

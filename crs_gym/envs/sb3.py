@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 
 from crs_gym.envs.vector import IcerVectorEnv
@@ -41,7 +43,12 @@ class IcerVecEnv(VecEnv):
         seed: int | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        if f"{IcerVectorEnv.__module__}:" not in str(gymnasium.spec(env_id).vector_entry_point):
+        module, _, name = env_id.rpartition(":")
+        if module:
+            importlib.import_module(module)
+        entry = gymnasium.spec(name).vector_entry_point
+        kind: Any = load_env_creator(entry) if isinstance(entry, str) else entry
+        if not (isinstance(kind, type) and issubclass(kind, IcerVectorEnv)):
             raise ValueError(f"{env_id} is not one of the Icer environments of crs-gym")
         self.vector: IcerVectorEnv = gymnasium.make_vec(  # type: ignore[assignment]
             env_id,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -23,7 +24,7 @@ from crs_gym.envs.core import (
     jit_proceed_batch,
     jit_restart_batch,
 )
-from crs_gym.envs.icer import IcerEnv, IcerMacroEnv
+from crs_gym.envs.icer import IcerEnv, IcerMacroEnv, wrap_key
 from crs_gym.simulation import seed_keys
 
 RESTARTS: dict[AutoresetMode, Restart] = {
@@ -43,11 +44,14 @@ class IcerVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     Args:
         num_envs: B, at least 1.
         autoreset_mode: when a conversation that has ended makes room for the next one. NEXT_STEP:
-            the following step begins it, whatever the action, with reward 0. SAME_STEP: the step
-            that ends it does, and leaves its last observation and info in `info["final_obs"]` and
-            `info["final_info"]`. DISABLED: only `reset(options={"reset_mask": mask})` does.
-        max_episode_steps: another name for `max_turns`, of which the smaller counts.
+            the following step begins it, whatever the (valid) action, with reward 0. SAME_STEP: the
+            step that ends it does, and leaves its last observation and info in `info["final_obs"]`
+            and `info["final_info"]`. DISABLED: only `reset(options={"reset_mask": mask})` does.
+        max_episode_steps: another name for `max_turns`, of which the smaller counts; observations
+            count turns against it.
         arguments: those of the single environment.
+
+    `vector_kwargs` and `wrappers` belong to `vectorization_mode="sync"`, which works as well.
 
     Raises:
         ValueError: `num_envs` below 1, or an unknown mode.
@@ -71,7 +75,8 @@ class IcerVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         mode = AutoresetMode(autoreset_mode)
         if max_episode_steps is not None:
-            turns = arguments.get("max_turns", max_episode_steps)
+            default = inspect.signature(IcerEnv).parameters["max_turns"].default
+            turns = arguments.get("max_turns", default)
             arguments["max_turns"] = min(turns, max_episode_steps)
         self.env = self._single(**arguments)
         self.num_envs = num_envs
@@ -104,6 +109,7 @@ class IcerVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             TypeError: a mask that is not a Boolean array.
             gymnasium.error.ResetNeeded: a mask at the first reset.
         """
+        seed = int(seed) if isinstance(seed, np.integer) else seed
         super().reset(seed=seed if isinstance(seed, int) else None)
         seeds = self._seeds(seed)
         where = self._reset_mask(options)
@@ -199,6 +205,18 @@ class IcerVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     def close_extras(self, **_: Any) -> None:
         self.env.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # typed random keys do not pickle; their data does
+        state = dict(self.__dict__)
+        if self._batch is not None:
+            state["_batch"] = _with_keys(self._batch, jax.random.key_data)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._batch is not None:
+            self._batch = _with_keys(self._batch, wrap_key)
+
     def _see(self, seen: Frame) -> Frame:
         self._seen = seen
         frame: Frame = jax.device_get(seen)
@@ -208,8 +226,8 @@ class IcerVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:
             return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
-            return [int(seed) + i for i in range(self.num_envs)]
+        if isinstance(seed, int):
+            return [seed + i for i in range(self.num_envs)]
         if len(seed) != self.num_envs:
             raise ValueError(f"a list of seeds must be {self.num_envs} long, not {len(seed)}")
         return list(seed)
@@ -232,6 +250,12 @@ class IcerMacroVectorEnv(IcerVectorEnv):
     """B conversations of `crs/IcerMacro-v0`; see `IcerVectorEnv`."""
 
     _single = IcerMacroEnv
+
+
+def _with_keys(batch: Batch, change: Callable[[Any], Any]) -> Batch:
+    state = batch.talks.state
+    talks = batch.talks._replace(state=state._replace(key=change(state.key)))
+    return batch._replace(seeds=change(batch.seeds), talks=talks)
 
 
 def infos_of(frame: Frame, where: np.ndarray) -> dict[str, Any]:

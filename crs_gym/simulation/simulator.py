@@ -226,7 +226,8 @@ class Simulator:
         """One turn: the recommender acts, the user responds.
 
         What is not legal in the act is removed first (see `legal`). A finished conversation stays
-        as it is: reward 0, an empty turn, both flags as if nothing had ended anew.
+        as it is: reward 0, an empty turn, both flags as if nothing had ended anew. Environments,
+        where act and response may come from outside, go through `respond` and `settle`.
         """
         act = legal(act, state.context, self.n_attributes)
         return self.settle(state, Turn(act, self.respond(state, act)))

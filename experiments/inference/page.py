@@ -258,9 +258,9 @@ def main(page: Path = PAGE) -> None:
         return f"<!-- {name} -->\n{PARTS[name]()}\n<!-- end -->"
 
     text, count = re.subn(
-        r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page.read_text(), flags=re.DOTALL
+        r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page.read_text("utf-8"), flags=re.DOTALL
     )
-    page.write_text(text)
+    page.write_text(text, "utf-8")
     print(f"{page}: {count} tables")
 
 

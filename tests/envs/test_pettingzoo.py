@@ -169,6 +169,32 @@ def test_the_floor_keeps_the_reward_finite(plane_world):
     assert env.infos[USER]["log_likelihood"] == FLOOR
 
 
+def test_without_a_seed_every_game_differs(plane_world):
+    seen = []
+    for _ in range(2):
+        env = game.IcerGame("crs/Icer-v0", world=plane_world, **SMALL)
+        users = []
+        for _ in range(6):
+            env.reset()
+            users.append(env.infos[RECOMMENDER]["user_id"])
+        seen.append(users)
+    assert seen[0] != seen[1]
+
+
+def test_info_says_who_moves_and_nothing_twice(plane_world):
+    env = game.parallel_env("crs/Icer-v0", world=plane_world, **SMALL)
+    _, infos = env.reset(seed=0)
+    assert infos[USER]["active_agent"] == RECOMMENDER
+    question = np.array([1, 4, 9, 0])
+    *_, infos = env.step({RECOMMENDER: question, USER: 0})
+    assert infos[USER] == {"active_agent": USER}
+    *_, infos = env.step({RECOMMENDER: question, USER: 2 + 1 + 8})
+    assert infos[RECOMMENDER]["active_agent"] == RECOMMENDER
+    assert infos[USER]["log_likelihood"] < 0
+    *_, infos = env.step({RECOMMENDER: question, USER: 0})
+    assert "log_likelihood" not in infos[USER]
+
+
 def test_bad_moves_and_arguments(plane_world):
     arguments = {"world": plane_world, **SMALL}
     with pytest.raises(ValueError, match="likelihood_weight"):

@@ -1,5 +1,6 @@
 """`make_vec` against Gymnasium's own vector environment over single ones, in all modes."""
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -243,6 +244,25 @@ def test_masks(plane_world):
     env.reset(seed=0)
     with pytest.raises(AttributeError, match="embedding"):
         env.unwrapped.action_masks()
+
+
+def test_a_batch_pickles_midway(plane_world):
+    env = gymnasium.make_vec("crs/Icer-v0", 3, world=plane_world, **SMALL)
+    env.reset(seed=np.int64(3))
+    assert env.np_random_seed == 3
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(5)]
+    env.step(actions[0])
+    copy = pickle.loads(pickle.dumps(env))
+    for action in actions[1:]:
+        mine, yours = env.step(action), copy.step(action)
+        for part in range(4):
+            assert np.array_equal(mine[part], yours[part])
+
+
+def test_max_episode_steps_never_lengthens(plane_world):
+    env = gymnasium.make_vec("crs/Icer-v0", 2, world=plane_world, max_episode_steps=100)
+    assert env.unwrapped.env.core.simulator.max_turns == 7
 
 
 def test_render_gives_each_conversation(plane_world):
