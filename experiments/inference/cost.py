@@ -34,7 +34,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from crs_gym.acts import NONE, Turn
+from crs_gym.acts import Turn
 from crs_gym.evaluation.plots import INK, new_figure, save_figure
 from crs_gym.inference import Metropolis
 from crs_gym.inference.recommend import acceptable_slate
@@ -47,6 +47,7 @@ from crs_gym.simulation.simulator import advance
 from crs_gym.users import Context
 from crs_gym.world import World, load_world
 from crs_gym.world.generate import generate
+from experiments.inference.common import shortened
 
 RESULTS = Path(__file__).parent / "results"
 Part = Literal["turn", "growth", "peers"]
@@ -126,19 +127,6 @@ def timed(function: Callable[..., Any], *arguments: Any, repeats: int) -> tuple[
     return value, Timing(compiling, min(seconds), float(np.median(seconds)), float(np.median(busy)))
 
 
-def until(history: Turn, turn: int) -> Turn:
-    """The batch of histories without the turns from number `turn` on (their kinds are padding)."""
-    past = jnp.arange(history.act.kind.shape[1]) < turn
-
-    def cut(kind: jax.Array) -> jax.Array:
-        return jnp.where(past, kind, NONE)
-
-    return Turn(
-        history.act._replace(kind=cut(history.act.kind)),
-        history.response._replace(kind=cut(history.response.kind)),
-    )
-
-
 def played(simulator: Simulator, inference: Metropolis, talks: int, seed: int) -> Batch:
     """ICER's conversations of full length, up to their last turn."""
     keys = evaluation_keys(seed, 2 * talks)
@@ -159,7 +147,7 @@ def played(simulator: Simulator, inference: Metropolis, talks: int, seed: int) -
     belief, context = begin(simulator, inference, keys)
     follow = jax.jit(update)
     for turn in range(simulator.max_turns - 1):
-        past = Batch(keys, belief, until(history, turn + 1), context)
+        past = Batch(keys, belief, shortened(history, turn + 1), context)
         belief = follow(simulator, inference, past)
         latest = jax.tree.map(lambda x, turn=turn: x[:, turn], history)
         context = jax.vmap(advance)(context, latest)
