@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,42 +13,23 @@ import numpy as np
 from gymnasium import spaces
 
 from crs_gym.acts import NONE, RecommenderAct, RecommenderKind
-from crs_gym.inference import Inference
-from crs_gym.inference.belief import Samples
-from crs_gym.inference.recommend import Offers, acceptable_slate, offers, top_items
-from crs_gym.inference.search import attribute_queries, item_query
-from crs_gym.simulation import Simulator, View
-
-
-class Believer(NamedTuple):
-    """What a codec may use to fill a slate: the view with its belief, and the machinery."""
-
-    view: View
-    simulator: Simulator
-    inference: Inference
-
-    @property
-    def samples(self) -> Samples:
-        """The belief."""
-        found: Samples = self.inference.samples(self.view.belief)
-        return found
-
-    def offers(self, count: int) -> Offers:
-        """The items most likely to be accepted that were not rejected, `count` or some more."""
-        sim = self.simulator
-        rejected = self.view.context.rejected
-        return offers(self.samples, sim.items, sim.model, rejected, max(count, 64))
+from crs_gym.envs.menu import Believer, Course
+from crs_gym.inference.recommend import top_items
+from crs_gym.simulation import Simulator
 
 
 class ActionCodec(Protocol):
-    """How actions are numbered; frozen and hashable, so that compiled steps are found again."""
+    """How actions are numbered; frozen and hashable, so that compiled steps are found again.
 
-    needs_belief: ClassVar[bool]
+    wanted: what it takes from the `Menu`, and so from the belief.
+    """
+
+    wanted: ClassVar[frozenset[Course]]
 
     def space(self, simulator: Simulator) -> spaces.Space[Any]:
         """The Gymnasium space."""
 
-    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
+    def decode(self, action: jax.Array, believer: Believer) -> RecommenderAct:
         """The act that `action` stands for."""
 
     def mask(self, believer: Believer) -> jax.Array | None:
@@ -63,22 +44,21 @@ class ItemActions:
     mask leaves out rejected items in every mode: marginal masks cannot depend on the mode.
     """
 
-    needs_belief: ClassVar[bool] = False
+    wanted: ClassVar[frozenset[Course]] = frozenset()
 
     def space(self, simulator: Simulator) -> spaces.MultiDiscrete:
         items = [simulator.n_items] * simulator.slate_size
         return spaces.MultiDiscrete([len(RecommenderKind), *items, simulator.n_attributes])
 
-    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
-        del key
+    def decode(self, action: jax.Array, believer: Believer) -> RecommenderAct:
         return RecommenderAct(action[0], action[1:-1], action[-1], jnp.int32(1))
 
     def mask(self, believer: Believer) -> jax.Array:
+        # of bytes from the start: converted at the end, this costs five times as much
         sim = believer.simulator
-        items = jnp.tile(~believer.view.context.rejected, sim.slate_size)
-        modes = jnp.ones(len(RecommenderKind), bool)
-        attributes = jnp.ones(sim.n_attributes, bool)
-        return jnp.concatenate([modes, items, attributes]).astype(jnp.int8)
+        items = [(~believer.view.context.rejected).astype(jnp.int8)] * sim.slate_size
+        modes = jnp.ones(len(RecommenderKind), jnp.int8)
+        return jnp.concatenate([modes, *items, jnp.ones(sim.n_attributes, jnp.int8)])
 
 
 @dataclass(frozen=True)
@@ -95,7 +75,7 @@ class CandidateActions:
     candidates: int = 10
     slate_size: int = 2
 
-    needs_belief: ClassVar[bool] = True
+    wanted: ClassVar[frozenset[Course]] = frozenset({"offers"})
 
     @cached_property
     def slates(self) -> np.ndarray:
@@ -105,10 +85,10 @@ class CandidateActions:
     def space(self, simulator: Simulator) -> spaces.Discrete:
         return spaces.Discrete(2 * len(self.slates) + self.candidates * simulator.n_attributes)
 
-    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
-        del key
+    def decode(self, action: jax.Array, believer: Believer) -> RecommenderAct:
         n, g = len(self.slates), believer.simulator.n_attributes
-        top = believer.offers(self.candidates).items
+        assert believer.menu is not None and believer.menu.offers is not None
+        top = believer.menu.offers.items
         asks_attribute = action >= 2 * n
         rest = jnp.maximum(action - 2 * n, 0)
         slate = top[jnp.asarray(self.slates)[action % n]]
@@ -137,14 +117,13 @@ class EmbeddingActions:
     point by inner product (its length does not matter), rejected items left out.
     """
 
-    needs_belief: ClassVar[bool] = False
+    wanted: ClassVar[frozenset[Course]] = frozenset()
 
     def space(self, simulator: Simulator) -> spaces.Box:
         size = len(RecommenderKind) + simulator.dim + simulator.n_attributes
         return spaces.Box(-1.0, 1.0, (size,), np.float32)
 
-    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
-        del key
+    def decode(self, action: jax.Array, believer: Believer) -> RecommenderAct:
         sim, modes = believer.simulator, len(RecommenderKind)
         point = action[modes : modes + sim.dim]
         slate = top_items(
@@ -166,25 +145,19 @@ class MacroActions:
     EVOI that a quick search finds, the item about which the question for attribute g is worth most.
     """
 
-    needs_belief: ClassVar[bool] = True
+    wanted: ClassVar[frozenset[Course]] = frozenset({"slate", "query", "about"})
 
     def space(self, simulator: Simulator) -> spaces.Discrete:
         return spaces.Discrete(2 + simulator.n_attributes)
 
-    def decode(self, action: jax.Array, key: jax.Array, believer: Believer) -> RecommenderAct:
-        sim = believer.simulator
-        k, items, model = sim.slate_size, sim.items, sim.model
-        samples, rejected = believer.samples, believer.view.context.rejected
+    def decode(self, action: jax.Array, believer: Believer) -> RecommenderAct:
+        menu = believer.menu
+        assert menu is not None and menu.query is not None and menu.about is not None
         attribute = jnp.maximum(action - 2, 0)
-        offer = acceptable_slate(samples, items, model, k, rejected)
-        query = item_query(key, samples, items, model, k, starts=8, climbs=0, excluded=rejected)
-        about = attribute_queries(
-            samples, items, model, attributes=attribute[None], excluded=rejected
-        ).items[0]
-        single = jnp.full(k, NONE, jnp.int32).at[0].set(about)
+        about = jnp.full_like(menu.slate, NONE).at[0].set(menu.about.items[attribute])
         return RecommenderAct(
             jnp.minimum(action, RecommenderKind.ASK_ATTRIBUTE),
-            jnp.stack([offer, query.slate, single])[jnp.minimum(action, 2)],
+            jnp.stack([menu.slate, menu.query.slate, about])[jnp.minimum(action, 2)],
             attribute,
             jnp.int32(1),
         )

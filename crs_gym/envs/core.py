@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from crs_gym.acts import NONE, RecommenderAct, Turn, UserKind
-from crs_gym.envs.actions import ActionCodec, Believer
+from crs_gym.envs.actions import ActionCodec
+from crs_gym.envs.menu import Believer, Course, propose
 from crs_gym.envs.observations import ObservationCodec, flatten
 from crs_gym.inference import Inference
 from crs_gym.simulation import (
@@ -24,7 +25,6 @@ from crs_gym.simulation import (
     belief_key,
     episode_key,
     legal,
-    turn_keys,
 )
 
 Restart = Literal["same", "next", "never"]
@@ -51,25 +51,34 @@ class Core:
     observer: ObservationCodec
 
     @property
-    def needs_belief(self) -> bool:
-        return self.codec.needs_belief or self.observer.needs_belief
+    def wanted(self) -> frozenset[Course]:
+        """What the codecs take from the `Menu`; nothing where they need no belief."""
+        return self.codec.wanted | self.observer.wanted
 
     @property
-    def belief_axes(self) -> Any:
-        """Axes of a batch of beliefs under `vmap`."""
-        if not self.needs_belief:
-            return None
-        return self.inference.axes(shared_prior=self.simulator.prior == "cold")
+    def candidates(self) -> int:
+        """How many offers a `Menu` holds."""
+        asked = (getattr(codec, "candidates", 0) for codec in (self.codec, self.observer))
+        return max(64, self.simulator.slate_size, *asked)
+
+    @property
+    def axes(self) -> Talk:
+        """Axes of a batch of conversations under `vmap`."""
+        if not self.wanted:
+            return Talk(0, None, None)
+        return Talk(0, self.inference.axes(shared_prior=self.simulator.prior == "cold"), 0)
 
 
 class Talk(NamedTuple):
-    """A conversation (`State`) and what the recommender believes of the user.
+    """A conversation (`State`), what the recommender believes of the user, and what that proposes
+    for the next turn (`Menu`).
 
-    `belief` is None where nobody needs it.
+    `belief` and `menu` are None where nobody needs them.
     """
 
     state: Any
     belief: Any
+    menu: Any
 
 
 class Frame(NamedTuple):
@@ -108,10 +117,11 @@ def open_talk(core: Core, key: jax.Array) -> Talk:
     """A new conversation for an episode's key."""
     simulator = core.simulator
     state = simulator.reset(key)
-    if not core.needs_belief:
-        return Talk(state, None)
+    if not core.wanted:
+        return Talk(state, None, None)
     prior, key = state.prior, belief_key(key, 0)
-    return Talk(state, core.inference.init(key, prior, simulator.items, simulator.model))
+    belief = core.inference.init(key, prior, simulator.items, simulator.model)
+    return _with_menu(core, Talk(state, belief, None))
 
 
 def begin(core: Core, key: jax.Array) -> tuple[Talk, Frame]:
@@ -128,33 +138,29 @@ def proceed(core: Core, talk: Talk, action: jax.Array) -> tuple[Talk, Frame]:
 
 def legal_act(core: Core, talk: Talk, action: jax.Array) -> RecommenderAct:
     """What the user hears when the recommender takes `action`."""
-    state = talk.state
-    _, key = turn_keys(state.key, state.context.turn + 1)
-    act = core.codec.decode(action, key, believer(core, talk))
-    return legal(act, state.context, core.simulator.n_attributes)
+    act = core.codec.decode(action, believer(core, talk))
+    return legal(act, talk.state.context, core.simulator.n_attributes)
 
 
 def conclude(core: Core, talk: Talk, turn: Turn) -> tuple[Talk, Frame]:
     """What follows from a turn, for the conversation and for what is believed."""
-    simulator, (state, belief) = core.simulator, talk
+    simulator, state, belief = core.simulator, talk.state, talk.belief
     following, outcome = simulator.settle(state, turn)
-    if belief is not None:
+    talk = Talk(following, belief, None)
+    if core.wanted:
         key = belief_key(state.key, state.context.turn + 1)
         history, context = following.history, state.context
         belief = core.inference.update(
             key, belief, history, context, simulator.items, simulator.model
         )
-    talk = Talk(following, belief)
+        talk = _with_menu(core, talk._replace(belief=belief))
     return talk, _frame(core, talk, outcome)
 
 
 def begin_batch(core: Core, seeds: jax.Array) -> tuple[Batch, Frame]:
     """Episode 0 of each of (B,) seed keys."""
     episodes = jnp.zeros(len(seeds), jnp.int32)
-    axes = (Talk(0, core.belief_axes), 0)
-    talks, frame = jax.vmap(partial(begin, core), out_axes=axes)(
-        jax.vmap(episode_key)(seeds, episodes)
-    )
+    talks, frame = _begin_episodes(core, seeds, episodes)
     return Batch(seeds, episodes, talks), frame
 
 
@@ -172,11 +178,9 @@ def proceed_batch(
         the batch; what is seen of it; for `"same"` also the frames before any began anew. There,
         reward and flags of what is seen are those of the turn that was played.
     """
-    axes = Talk(0, core.belief_axes)
     over = batch.talks.state.done
-    talks, frame = jax.vmap(partial(proceed, core), in_axes=(axes, 0), out_axes=(axes, 0))(
-        batch.talks, actions
-    )
+    step = jax.vmap(partial(proceed, core), in_axes=(core.axes, 0), out_axes=(core.axes, 0))
+    talks, frame = step(batch.talks, actions)
     batch = batch._replace(talks=talks)
     if restart == "never":
         return batch, frame, None
@@ -191,18 +195,56 @@ def proceed_batch(
 
 def restart_batch(core: Core, batch: Batch, frame: Frame, where: jax.Array) -> tuple[Batch, Frame]:
     """The next episode of each conversation, and its first frame, `where` (B,) says so."""
-    axes = core.belief_axes
+    size = len(where)
+    # few conversations end at a time: they begin anew in groups, as many groups as it takes
+    group = -(-size // 8)
     episodes = batch.episodes + where
-    fresh, first = jax.vmap(partial(begin, core), out_axes=(Talk(0, axes), 0))(
-        jax.vmap(episode_key)(batch.seeds, episodes)
+    (places,) = jnp.nonzero(where, size=size + group, fill_value=size)
+    count = jnp.sum(where)
+    talks = batch.talks
+    moving = Talk(talks.state, _batched(core, talks.belief), talks.menu)
+
+    def begin_group(carried: Any) -> Any:
+        start, old = carried
+        rows = jax.lax.dynamic_slice(places, (start,), (group,))
+        fresh, first = _begin_episodes(core, batch.seeds[rows], episodes[rows])
+        new = (fresh._replace(belief=_batched(core, fresh.belief)), first)
+        return start + group, jax.tree.map(partial(_put, rows), old, new)
+
+    _, (talks, frame) = jax.lax.while_loop(
+        lambda carried: carried[0] < count, begin_group, (jnp.int32(0), (moving, frame))
     )
-    put = partial(choose, where)
-    state = jax.tree.map(put, fresh.state, batch.talks.state)
-    belief = jax.tree.map(
-        lambda axis, new, old: old if axis is None else put(new, old),
-        axes, fresh.belief, batch.talks.belief, is_leaf=lambda x: x is None,
+    belief = _whole(core, talks.belief, batch.talks.belief)
+    return Batch(batch.seeds, episodes, talks._replace(belief=belief)), frame
+
+
+def _begin_episodes(core: Core, seeds: jax.Array, episodes: jax.Array) -> tuple[Talk, Frame]:
+    keys = jax.vmap(episode_key)(seeds, episodes)
+    return jax.vmap(partial(begin, core), out_axes=(core.axes, 0))(keys)
+
+
+def _batched(core: Core, belief: Any) -> Any:
+    """The leaves of a belief that differ between conversations; None for the others."""
+    return jax.tree.map(
+        lambda axis, leaf: None if axis is None else leaf,
+        core.axes.belief, belief, is_leaf=lambda x: x is None,
     )  # fmt: skip
-    return Batch(batch.seeds, episodes, Talk(state, belief)), jax.tree.map(put, first, frame)
+
+
+def _whole(core: Core, batched: Any, belief: Any) -> Any:
+    """`batched` with what is shared from `belief`."""
+    return jax.tree.map(
+        lambda axis, new, old: old if axis is None else new,
+        core.axes.belief, batched, belief, is_leaf=lambda x: x is None,
+    )  # fmt: skip
+
+
+def _put(rows: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
+    """`old` with `new` in `rows`, of which those out of bounds are left out; random keys too."""
+    if jnp.issubdtype(old.dtype, jax.dtypes.prng_key):
+        data = _put(rows, jax.random.key_data(old), jax.random.key_data(new))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(old))
+    return old.at[rows].set(new, mode="drop")
 
 
 def choose(where: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
@@ -231,9 +273,20 @@ def info_of(frame: Frame) -> dict[str, Any]:
 
 def believer(core: Core, talk: Talk) -> Believer:
     """What codecs may look at: never the user."""
-    state, belief = talk
-    view = View(state.history, state.context, state.prior, belief, None)
-    return Believer(view, core.simulator, core.inference)
+    return Believer(_view(talk), talk.menu, core.simulator, core.inference)
+
+
+def _view(talk: Talk) -> View:
+    state = talk.state
+    return View(state.history, state.context, state.prior, talk.belief, None)
+
+
+def _with_menu(core: Core, talk: Talk) -> Talk:
+    simulator, wanted = core.simulator, core.wanted
+    menu = propose(
+        talk.state.key, _view(talk), simulator, core.inference, wanted, core.candidates
+    )
+    return talk._replace(menu=menu)
 
 
 def _frame(core: Core, talk: Talk, outcome: Outcome | None) -> Frame:
@@ -241,7 +294,7 @@ def _frame(core: Core, talk: Talk, outcome: Outcome | None) -> Frame:
     item = jnp.int32(NONE) if outcome is None else accepted_item(outcome.turn)
     no = jnp.array(False)
     return Frame(
-        observation=flatten(core.observer.encode(seen), core.bound),
+        observation=flatten(core.observer.encode(seen), core.bound, core.observer.dtype),
         mask=core.codec.mask(seen),
         reward=jnp.float32(0.0) if outcome is None else outcome.reward,
         terminated=no if outcome is None else outcome.terminated,
@@ -254,8 +307,52 @@ def _frame(core: Core, talk: Talk, outcome: Outcome | None) -> Frame:
     )
 
 
-jit_begin = jax.jit(begin)
-jit_proceed = jax.jit(proceed)
+class Packed(NamedTuple):
+    """A `Frame` in few arrays, each of which costs some microseconds on its way to the host.
+
+    numbers: (8,) int32: bits of the two floats, then flags and integers.
+    """
+
+    observation: Any
+    mask: Any
+    numbers: Any
+
+
+def pack(frame: Frame) -> Packed:
+    """One (unbatched) frame, packed."""
+    floats = [
+        jax.lax.bitcast_convert_type(x, jnp.int32) for x in (frame.reward, frame.quality)
+    ]
+    whole = (frame.terminated, frame.truncated, frame.left, frame.turn, frame.user_id)
+    numbers = jnp.stack([*floats, *(x.astype(jnp.int32) for x in whole), frame.accepted])
+    return Packed(frame.observation, frame.mask, numbers)
+
+
+def unpack(packed: Packed) -> Frame:
+    """What `pack` packed, on the host."""
+    numbers = np.asarray(packed.numbers)
+    reward, quality = numbers[:2].view(np.float32)
+    terminated, truncated, left = numbers[2:5].astype(bool)
+    turn, user_id, accepted = numbers[5:]
+    mask = None if packed.mask is None else np.asarray(packed.mask)
+    return Frame(
+        np.asarray(packed.observation), mask, reward, terminated, truncated,
+        turn, user_id, accepted, left, quality,
+    )  # fmt: skip
+
+
+@jax.jit
+def jit_begin(core: Core, seed: jax.Array, episode: int) -> tuple[Talk, Packed]:
+    talk, frame = begin(core, episode_key(seed, episode))
+    return talk, pack(frame)
+
+
+@jax.jit
+def jit_proceed(core: Core, talk: Talk, action: jax.Array) -> tuple[Talk, Packed]:
+    talk, frame = proceed(core, talk, action)
+    return talk, pack(frame)
+
+
 jit_begin_batch = jax.jit(begin_batch)
 jit_proceed_batch = jax.jit(proceed_batch, static_argnames="restart")
 jit_restart_batch = jax.jit(restart_batch)

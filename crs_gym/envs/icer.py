@@ -28,15 +28,17 @@ from crs_gym.envs.core import (
     jit_begin,
     jit_proceed,
     open_talk,
+    unpack,
 )
 from crs_gym.envs.observations import (
     BeliefObservation,
     HistoryObservation,
+    IndexObservation,
     ObservationCodec,
     layout,
 )
 from crs_gym.inference import Inference, Metropolis, PriorSamples
-from crs_gym.simulation import Simulator, acceptance_reward, episode_key, seed_key
+from crs_gym.simulation import Simulator, acceptance_reward, seed_key
 from crs_gym.simulation.simulator import PriorKind, Reward, Split
 from crs_gym.world import DEFAULT_WORLD, World, load_world
 
@@ -79,6 +81,13 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | prior_mean, prior_std | d each | | prior that the recommender is given |
     | history | max_turns x (11 + k (d + 2) + 2 G) | | a row a turn: act (one-hot 3), item embeddings (k d), places filled (k), attribute asked (one-hot G), response (one-hot 6), place (one-hot k), attribute of the response (one-hot G), direction (-1, 0, 1) |
 
+    `observation="index"`: int32, bounded by the number of items. It does not hold the prior.
+
+    | block | size | content |
+    |---|---|---|
+    | turn | 1 | turns completed |
+    | history | max_turns x (k + 7) | a row a turn: kind of the act, k items, attribute, direction; kind of the response, place, attribute, direction; -1 where there is none, 0 for no direction |
+
     `observation="belief"`:
 
     | block | size | range | content |
@@ -89,6 +98,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | top_utility, top_utility_std | C each | utility deviations | of the C items most likely to be accepted: expected utility above the mean item, and its deviation |
     | top_acceptance | C | 0 to 1 | probability that each would be accepted if it were offered alone |
     | target_mean, target_std | G each | deviations over items | attributes of the target item under the belief |
+    | item_question_value | 1 | utility; at least 0 but for rounding | what the answer to the best item query found is worth: its EVOI |
     | question_value | G | utility; at least 0 but for rounding | what the answer to each attribute query is worth: its EVOI |
 
     ## Rewards
@@ -128,6 +138,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     | `belief` | `"metropolis"` | how the belief is held: `"metropolis"` draws of the posterior, or `"prior-samples"`, 32 times as many weighted draws of the prior |
     | `belief_samples` | 128 | samples of the belief that queries and features are computed from |
     | `candidates` | 10 | C |
+    | `user_pool` | 0 | how many users are drawn beforehand for resets to choose from: faster where steps cost little; 0 draws a new phi_u at every reset |
     | `render_mode` | None | `"ansi"`: `render()` gives the conversation in words |
 
     ## Version History
@@ -142,7 +153,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         self,
         world: str | World = DEFAULT_WORLD,
         action: Literal["items", "candidates", "embedding"] = "items",
-        observation: Literal["history", "belief"] = "history",
+        observation: Literal["history", "index", "belief"] = "history",
         slate_size: int = 2,
         max_turns: int = 7,
         prior: PriorKind = "cold",
@@ -153,6 +164,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         belief: Literal["metropolis", "prior-samples"] = "metropolis",
         belief_samples: int = 128,
         candidates: int = 10,
+        user_pool: int = 0,
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -168,19 +180,23 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             turn_cost=turn_cost,
             reward=reward,
             user_model=user_model,
+            user_pool=user_pool,
         )
         if not slate_size <= candidates <= self.world.n_items:
             raise ValueError(
                 f"candidates must be between slate_size ({slate_size}) and the number of items "
                 f"({self.world.n_items}), not {candidates}"
             )
+        observer = self._observation_codec(observation, candidates)
         bound = float(np.ceil(_largest_feature(self.world)))
+        if observer.dtype == np.int32:
+            bound = float(max(self.world.n_items, self.world.n_attributes, max_turns))
         self.core = Core(
             simulator=simulator,
             inference=_inference(belief, belief_samples, self.world.dim),
             bound=jnp.float32(bound),
             codec=self._action_codec(action, candidates, slate_size),
-            observer=self._observation_codec(observation, candidates),
+            observer=observer,
         )
         self._seed_key = seed_key(0)
         self._episode = -1
@@ -190,7 +206,8 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         self.layout = self._layout()
         size = max(place.stop for place in self.layout.values())
         self.action_space = self.core.codec.space(simulator)
-        self.observation_space = spaces.Box(-bound, bound, (size,), np.float32)
+        self.observation_space = _box(bound, size, observer.dtype)
+        self._action_dtype = np.float32 if isinstance(self.action_space, spaces.Box) else np.int32
 
     def _action_codec(self, action: str, candidates: int, slate_size: int) -> ActionCodec:
         codecs: dict[str, ActionCodec] = {
@@ -206,6 +223,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
     def _observation_codec(self, observation: str, candidates: int) -> ObservationCodec:
         codecs: dict[str, ObservationCodec] = {
             "history": HistoryObservation(),
+            "index": IndexObservation(),
             "belief": BeliefObservation(candidates),
         }
         if observation not in codecs:
@@ -232,9 +250,8 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
         if seed is not None or self._episode < 0:
             self._seed_key, self._episode = seed_key(self.np_random), -1
         self._episode += 1
-        key = episode_key(self._seed_key, self._episode)
-        self.talk, frame = jit_begin(self.core, key)
-        observation, info, _ = self.show(frame)
+        self.talk, packed = jit_begin(self.core, self._seed_key, np.int32(self._episode))
+        observation, info = self.show(unpack(packed))
         return observation, info
 
     def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -248,15 +265,12 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             raise gymnasium.error.ResetNeeded("call reset before step")
         if not self.action_space.contains(action):
             raise ValueError(f"action {action!r} is not in {self.action_space}")
-        self.talk, frame = jit_proceed(self.core, self.talk, jnp.asarray(action))
-        observation, info, host = self.show(frame)
-        return (
-            observation,
-            float(host.reward),
-            bool(host.terminated),
-            bool(host.truncated),
-            info,
-        )
+        action = np.asarray(action, self._action_dtype)
+        self.talk, packed = jit_proceed(self.core, self.talk, action)
+        frame = unpack(packed)
+        observation, info = self.show(frame)
+        ends = bool(frame.terminated), bool(frame.truncated)
+        return observation, float(frame.reward), *ends, info
 
     def action_masks(self) -> np.ndarray:
         """(n,) bool, what may be done now, in the layout of sb3-contrib's MaskablePPO.
@@ -286,13 +300,12 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
             return ""
         return conversation(jax.device_get(self.talk.state.history), self.world)
 
-    def show(self, frame: Frame) -> tuple[np.ndarray, dict[str, Any], Frame]:
-        """Observation, info and the frame itself on the host."""
-        frame = jax.device_get(frame)
+    def show(self, frame: Frame) -> tuple[np.ndarray, dict[str, Any]]:
+        """Observation and info of a frame on the host."""
         info = info_of(frame)
         if frame.mask is not None:
             self._mask = info["action_mask"].copy()
-        return np.array(frame.observation), info, frame
+        return np.array(frame.observation), info
 
     def __getstate__(self) -> dict[str, Any]:
         # typed random keys do not pickle; their data does
@@ -346,7 +359,7 @@ class IcerMacroEnv(IcerEnv):
     def __init__(
         self,
         world: str | World = DEFAULT_WORLD,
-        observation: Literal["history", "belief"] = "belief",
+        observation: Literal["history", "index", "belief"] = "belief",
         **arguments: Any,
     ) -> None:
         if "action" in arguments:
@@ -360,6 +373,11 @@ def _inference(belief: str, samples: int, dim: int) -> Inference:
     if belief == "prior-samples":
         return PriorSamples.of(32 * samples, dim, draws=samples)
     raise ValueError(f"unknown belief {belief!r}; there are metropolis, prior-samples")
+
+
+def _box(bound: float, size: int, dtype: Any) -> spaces.Box:
+    low, high = (np.asarray(x, dtype).item() for x in (-bound, bound))
+    return spaces.Box(low, high, (size,), dtype)
 
 
 def _largest_feature(world: World) -> float:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from crs_gym.acts import RecommenderKind, UserKind
-from crs_gym.envs.actions import Believer
+from crs_gym.envs.menu import Believer, Course
 from crs_gym.inference.belief import mean_and_std
-from crs_gym.inference.search import attribute_queries, believed_targets
+from crs_gym.inference.search import believed_targets
 
 
 class ObservationCodec(Protocol):
-    """How a view becomes a vector; frozen and hashable."""
+    """How a view becomes a vector; frozen and hashable.
 
-    needs_belief: ClassVar[bool]
+    wanted: what it takes from the `Menu`, and so from the belief.
+    dtype: of the vector.
+    """
+
+    wanted: ClassVar[frozenset[Course]]
+    dtype: ClassVar[Any]
 
     def encode(self, believer: Believer) -> dict[str, jax.Array]:
         """Named blocks, in the order in which the observation holds them, each of any shape."""
@@ -28,7 +33,8 @@ class ObservationCodec(Protocol):
 class HistoryObservation:
     """Acts and answers so far as item and attribute features, the prior, the turn."""
 
-    needs_belief: ClassVar[bool] = False
+    wanted: ClassVar[frozenset[Course]] = frozenset()
+    dtype: ClassVar[Any] = np.float32
 
     def encode(self, believer: Believer) -> dict[str, jax.Array]:
         history, context, prior, _, _ = believer.view
@@ -58,26 +64,42 @@ class HistoryObservation:
 
 
 @dataclass(frozen=True)
+class IndexObservation:
+    """Acts and answers so far as the numbers of items and attributes, for learners that embed them
+    themselves. The prior is not in it.
+    """
+
+    wanted: ClassVar[frozenset[Course]] = frozenset()
+    dtype: ClassVar[Any] = np.int32
+
+    def encode(self, believer: Believer) -> dict[str, jax.Array]:
+        act, response = believer.view.history
+        return {
+            "turn": believer.view.context.turn,
+            "history": jnp.column_stack([*act, *response]),
+        }
+
+
+@dataclass(frozen=True)
 class BeliefObservation:
     """Mean and deviation of the belief, and what it says of the top items and the attributes."""
 
-    items: int = 10
+    candidates: int = 10
 
-    needs_belief: ClassVar[bool] = True
+    wanted: ClassVar[frozenset[Course]] = frozenset({"offers", "query", "about"})
+    dtype: ClassVar[Any] = np.float32
 
     def encode(self, believer: Believer) -> dict[str, jax.Array]:
-        view, sim = believer.view, believer.simulator
-        samples, rejected = believer.samples, view.context.rejected
+        view, menu, sim = believer.view, believer.menu, believer.simulator
+        assert menu is not None and menu.offers is not None
+        assert menu.query is not None and menu.about is not None
+        samples = believer.samples
         embeddings, weights, _ = samples
         mean, std = mean_and_std(embeddings, weights)
-        top = believer.offers(self.items)
-        utilities = embeddings @ sim.items.embeddings[top.items[: self.items]].T
+        top = menu.offers
+        utilities = embeddings @ sim.items.embeddings[top.items[: self.candidates]].T
         top_mean, top_std = mean_and_std(utilities, weights)
         target_mean, target_std = believed_targets(samples, sim.items, sim.model)
-        # a coarser search than the one that fills a slate: it is done at every step
-        questions = attribute_queries(
-            samples, sim.items, sim.model, thresholds=5, contenders=64, excluded=rejected
-        )
         baseline = mean @ sim.items.mean
         # variance of the utility of an average item's embedding, axes taken for independent
         per_axis = jnp.sum(sim.items.root**2, axis=1)
@@ -90,17 +112,18 @@ class BeliefObservation:
             "std": std,
             "top_utility": top_mean - baseline,
             "top_utility_std": top_std,
-            "top_acceptance": top.acceptance[: self.items],
+            "top_acceptance": top.acceptance[: self.candidates],
             "target_mean": target_mean,
             "target_std": target_std,
-            "question_value": questions.values,
+            "item_question_value": menu.query.value,
+            "question_value": menu.about.values,
         }
 
 
-def flatten(blocks: dict[str, jax.Array], bound: float) -> jax.Array:
-    """(D,) float32: the blocks one after the other, clipped to [-bound, bound]."""
-    parts = [jnp.ravel(block).astype(jnp.float32) for block in blocks.values()]
-    return jnp.clip(jnp.concatenate(parts), -bound, bound)
+def flatten(blocks: dict[str, jax.Array], bound: float, dtype: Any = np.float32) -> jax.Array:
+    """(D,) of `dtype`: the blocks one after the other, clipped to [-bound, bound]."""
+    flat = jnp.concatenate([jnp.ravel(block).astype(dtype) for block in blocks.values()])
+    return jnp.clip(flat, -bound, bound).astype(dtype)
 
 
 def layout(shapes: dict[str, tuple[int, ...]]) -> dict[str, slice]:

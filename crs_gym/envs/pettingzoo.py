@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from crs_gym.acts import RecommenderAct
-from crs_gym.envs.core import open_talk
+from crs_gym.envs.core import open_talk, unpack
 from crs_gym.envs.icer import IcerEnv
 from crs_gym.envs.observations import layout
 from crs_gym.envs.user import jit_hear, jit_icer_response, jit_say, responses, see
@@ -165,8 +165,9 @@ class IcerGame(AECEnv[str, dict[str, np.ndarray], Any]):
             return
         if not self._masks[USER][action]:
             raise ValueError(f"the act before it does not allow response {action}: see action_mask")
-        self.env.talk, frame, likely = jit_say(core, talk, self._act, jnp.int32(action))
-        observation, info, host = self.env.show(frame)
+        self.env.talk, packed, likely = jit_say(core, talk, self._act, np.int32(action))
+        host = unpack(packed)
+        observation, info = self.env.show(host)
         reward = float(host.reward) + self.likelihood_weight * float(likely)
         self.rewards = dict.fromkeys(self.agents, reward)
         self.terminations = dict.fromkeys(self.agents, bool(host.terminated))

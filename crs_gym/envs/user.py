@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from crs_gym.acts import NONE, RecommenderAct, RecommenderKind, Turn, UserAct, UserKind
-from crs_gym.envs.core import Core, Frame, Talk, conclude, legal_act
+from crs_gym.envs.core import Core, Packed, Talk, conclude, legal_act, pack
 from crs_gym.envs.observations import flatten
-from crs_gym.users import Context, Percept, log_prob, perceive
+from crs_gym.users import Context, Percept, log_prob
 from crs_gym.users.critique import referent
 
 FLOOR = -20.0
@@ -89,7 +89,7 @@ def allowed(act: RecommenderAct, context: Context, percept: Percept) -> jax.Arra
 def see(core: Core, talk: Talk, act: RecommenderAct) -> dict[str, jax.Array]:
     """What the user sees of `act`, in named blocks."""
     state, simulator = talk.state, core.simulator
-    percept = perceive(state.user.embedding, act, simulator.items, simulator.model)
+    percept = simulator.percept(state, act)
     return {
         "turn": state.context.turn / simulator.max_turns,
         "embedding": state.user.embedding,
@@ -107,14 +107,14 @@ def hear(core: Core, talk: Talk, action: jax.Array) -> tuple[RecommenderAct, jax
     """The recommender's act as the user hears it, the user's observation and its mask."""
     act = legal_act(core, talk, action)
     simulator, state = core.simulator, talk.state
-    percept = perceive(state.user.embedding, act, simulator.items, simulator.model)
+    percept = simulator.percept(state, act)
     observation = flatten(see(core, talk, act), core.bound)
     return act, observation, allowed(act, state.context, percept).astype(jnp.int8)
 
 
 def say(
     core: Core, talk: Talk, act: RecommenderAct, index: jax.Array
-) -> tuple[Talk, Frame, jax.Array]:
+) -> tuple[Talk, Packed, jax.Array]:
     """The user says response number `index`.
 
     Returns:
@@ -122,11 +122,11 @@ def say(
         ICER model, at least `FLOOR`.
     """
     simulator, state = core.simulator, talk.state
-    percept = perceive(state.user.embedding, act, simulator.items, simulator.model)
+    percept = simulator.percept(state, act)
     response = response_of(index, act, percept)
     likely = log_prob(response, state.user, act, percept, state.context, simulator.model)
     talk, frame = conclude(core, talk, Turn(act, response))
-    return talk, frame, jnp.maximum(likely, FLOOR)
+    return talk, pack(frame), jnp.maximum(likely, FLOOR)
 
 
 def icer_response(core: Core, talk: Talk, act: RecommenderAct) -> jax.Array:

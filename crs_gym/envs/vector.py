@@ -161,7 +161,7 @@ class IcerVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._over = done
         info = infos_of(frame, np.ones(self.num_envs, bool))
         if last is not None and done.any():
-            final = jax.device_get(last)
+            final = jax.tree.map(np.asarray, last)
             observations = np.full(self.num_envs, None, object)
             for i in np.flatnonzero(done):
                 observations[i] = final.observation[i].copy()
@@ -219,7 +219,8 @@ class IcerVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def _see(self, seen: Frame) -> Frame:
         self._seen = seen
-        frame: Frame = jax.device_get(seen)
+        # several times faster than `jax.device_get`
+        frame: Frame = jax.tree.map(np.asarray, seen)
         self._masks = frame.mask
         return frame
 

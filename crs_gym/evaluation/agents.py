@@ -155,17 +155,12 @@ def _first(n: int, rows: np.ndarray) -> np.ndarray:
     return rows[:n]
 
 
-def _axes(core: Core) -> Any:
-    return Talk._make((0, core.belief_axes))
-
-
 @jax.jit
 def _begin(core: Core, keys: jax.Array) -> tuple[Talk, Frame]:
-    return jax.vmap(partial(begin, core), out_axes=(_axes(core), 0))(keys)
+    return jax.vmap(partial(begin, core), out_axes=(core.axes, 0))(keys)
 
 
 @jax.jit
 def _proceed(core: Core, talks: Talk, actions: jax.Array) -> tuple[Talk, Frame]:
-    axes = _axes(core)
-    step = jax.vmap(partial(proceed, core), in_axes=(axes, 0), out_axes=(axes, 0))
+    step = jax.vmap(partial(proceed, core), in_axes=(core.axes, 0), out_axes=(core.axes, 0))
     return step(talks, actions)

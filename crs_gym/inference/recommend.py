@@ -102,12 +102,16 @@ def acceptable_slate(
         excluded: (N,) bool, what may not be offered; it comes last where too few are left.
         candidates: how many items are looked at, see `offers`.
     """
-    found = offers(samples, items, model, excluded, max(candidates, k))
+    return cover(offers(samples, items, model, excluded, max(candidates, k)), samples.weights, k)
+
+
+def cover(found: Offers, weights: jax.Array, k: int) -> jax.Array:
+    """(k,) int32 `acceptable_slate` of the items in `found`, for samples of `weights` (m,)."""
     places = [jnp.int32(0)]
     total = 1.0 + found.odds[0]
     taken = jnp.zeros(len(found.items)).at[0].set(jnp.inf)
     for _ in range(1, k):
-        rejected = (1.0 / (total + found.odds)) @ samples.weights + taken
+        rejected = (1.0 / (total + found.odds)) @ weights + taken
         place = jnp.argmin(rejected)
         places.append(place.astype(jnp.int32))
         total = total + found.odds[place]

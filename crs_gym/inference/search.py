@@ -187,8 +187,8 @@ def attribute_queries(
     centre, width = mean_and_std(targets, weights)
     wanted = centre + jnp.linspace(-reach, reach, thresholds)[:, None] * width
     nearest = jax.vmap(_nearest)(items.order, items.attributes.T, wanted.T).T
-    attribute = jnp.broadcast_to(jnp.arange(wanted.shape[1]), wanted.shape)
-    vectors = by_answer(samples, targets, items.attributes[nearest, attribute], attribute, model)
+    each = jnp.arange(wanted.shape[1])
+    vectors = by_answer(samples, targets[:, None], items.attributes[nearest, each], model)
 
     mean, std = mean_and_std(embeddings, weights)
     hopes = items.embeddings @ mean + jnp.sqrt((items.embeddings - items.mean) ** 2 @ std**2)
@@ -196,7 +196,6 @@ def attribute_queries(
     short = items._replace(embeddings=items.embeddings[few])
     out = None if excluded is None else excluded[few]
     best = jnp.argmax(posterior_expected_utility(vectors, short, out), axis=0)
-    each = jnp.arange(wanted.shape[1])
     after = posterior_expected_utility(vectors[best, each], items, excluded)
     values = after - expected_utility(samples, items, excluded)
     return AttributeQueries(nearest[best, each].astype(jnp.int32), values)

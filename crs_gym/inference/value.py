@@ -41,20 +41,15 @@ def by_choice(samples: Samples, points: jax.Array, model: UserModel) -> jax.Arra
 
 
 def by_answer(
-    samples: Samples,
-    targets: jax.Array,
-    thresholds: jax.Array,
-    attribute: jax.Array,
-    model: UserModel,
+    samples: Samples, targets: jax.Array, thresholds: jax.Array, model: UserModel
 ) -> jax.Array:
     """`(..., 2, d)` v_rho for the answers more and less.
 
     Args:
-        targets: (m, G) attributes of the samples' target items, see `target_attributes`.
+        targets: `(m, ...)` the attribute of the samples' target items, see `target_attributes`.
         thresholds: `(...)` the attribute of what the query is about.
-        attribute: `(...)` int32, which attribute.
     """
-    more = jnp.exp(answer.log_prob_more(targets[:, attribute], thresholds, model.answer_noise))
+    more = answer.prob_more(targets, thresholds, model.answer_noise)
     wanted = jnp.tensordot(more, samples.embeddings * samples.weights[:, None], axes=(0, 0))
     mean = samples.weights @ samples.embeddings
     return jnp.stack([wanted, mean - wanted], axis=-2)
@@ -99,7 +94,7 @@ def attribute_query_value(
     """`(...)` EVOI of asking about `attribute` of `item`, both `(...)` int32."""
     targets = target_attributes(samples.embeddings, items, model)
     thresholds = items.attributes[item, attribute]
-    vectors = by_answer(samples, targets, thresholds, attribute, model)
+    vectors = by_answer(samples, targets[:, attribute], thresholds, model)
     after = posterior_expected_utility(vectors, items, excluded)
     return after - expected_utility(samples, items, excluded)
 

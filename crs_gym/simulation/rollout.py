@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 from crs_gym.acts import NONE, RecommenderAct, Turn, UserKind
 from crs_gym.inference import Inference, Prior
 from crs_gym.simulation.keys import belief_key, turn_keys
-from crs_gym.simulation.simulator import Outcome, Simulator, State, accepted_item
+from crs_gym.simulation.simulator import Simulator, State, accepted_item
 from crs_gym.users import Context, User
 
 
@@ -81,28 +80,58 @@ def view_of(state: State, belief: Any, policy: Policy) -> View:
     return View(state.history, state.context, state.prior, belief, user)
 
 
+@jax.jit
 def rollout(
     simulator: Simulator, policy: Policy, inference: Inference, keys: jax.Array
 ) -> Episodes:
-    """Plays one episode for each key, all of them turn by turn.
+    """Plays one episode for each key, all of them turn by turn, as one compiled program.
 
-    Reset, step and the belief's update are compiled once for all policies; another number of keys
-    compiles anew.
+    Compiled once for every kind of policy, number of keys and setting of simulator and inference.
 
     Args:
         keys: (B,) episode keys, as from `evaluation_keys`.
     """
-    start, null_belief = _start(simulator, inference, keys, policy.needs_belief)
-    state, belief, reward, left = start, null_belief, jnp.zeros(len(keys)), start.done
-    item = jnp.full(len(keys), NONE)
-    for _ in range(simulator.max_turns):
-        act = _act(simulator, policy, inference, state, belief)
-        following, outcome = _step(simulator, state, act)
+    # batches of beliefs keep what does not differ between users (the cold prior and what follows
+    # from it) unbatched: the axes say which leaves have the leading axis
+    shared = simulator.prior == "cold"
+    axes = inference.axes(shared_prior=shared) if policy.needs_belief else None
+    items, model = simulator.items, simulator.model
+
+    def init(key: jax.Array, prior: Prior) -> Any:
+        return inference.init(belief_key(key, 0), prior, items, model)
+
+    def act(state: State, belief: Any) -> RecommenderAct:
+        _, key = turn_keys(state.key, state.context.turn + 1)
+        return policy.act(key, view_of(state, belief, policy), simulator, inference)
+
+    def update(belief: Any, state: State, history: Turn) -> Any:
+        key = belief_key(state.key, state.context.turn + 1)
+        return inference.update(key, belief, history, state.context, items, model)
+
+    def play_turn(carried: Any, turn: jax.Array) -> tuple[Any, None]:
+        state, belief, reward, item, left = carried
+        chosen = jax.vmap(act, in_axes=(0, axes))(state, belief)
+        following, outcome = jax.vmap(simulator.step)(state, chosen)
         if policy.needs_belief:
-            belief = _update(simulator, inference, belief, state, following.history)
-        state, reward = following, reward + outcome.reward
+            # nobody asks what is believed after the last turn
+            belief = jax.lax.cond(
+                turn + 1 < simulator.max_turns,
+                jax.vmap(update, in_axes=(axes, 0, 0), out_axes=axes),
+                lambda belief, *_: belief,
+                belief, state, following.history,
+            )  # fmt: skip
         item = jnp.maximum(item, jax.vmap(accepted_item)(outcome.turn))
         left |= outcome.turn.response.kind == UserKind.LEAVE
+        return (following, belief, reward + outcome.reward, item, left), None
+
+    start, belief = jax.vmap(simulator.reset)(keys), None
+    if policy.needs_belief:
+        prior, axis = (simulator.population, None) if shared else (start.prior, 0)
+        belief = jax.vmap(init, in_axes=(0, axis), out_axes=axes)(keys, prior)
+    nothing = jnp.zeros(len(keys)), jnp.full(len(keys), NONE), start.done
+    (state, _, reward, item, left), _ = jax.lax.scan(
+        play_turn, (start, belief, *nothing), jnp.arange(simulator.max_turns)
+    )
     return Episodes(
         user_id=start.user_id,
         reward=reward,
@@ -134,58 +163,3 @@ def play(
         places = np.minimum(np.arange(start, start + chunk), len(keys) - 1)
         parts.append(jax.device_get(rollout(simulator, policy, inference, keys[places])))
     return jax.tree.map(lambda *rows: np.concatenate(rows)[: len(keys)], *parts)
-
-
-# Batches of beliefs keep what does not differ between users (the cold prior and what follows from
-# it) unbatched: `_axes` says which leaves of a belief have the leading axis.
-
-
-def _axes(simulator: Simulator, inference: Inference) -> Any:
-    return inference.axes(shared_prior=simulator.prior == "cold")
-
-
-@partial(jax.jit, static_argnames=("needs_belief",))
-def _start(
-    simulator: Simulator, inference: Inference, keys: jax.Array, needs_belief: bool
-) -> tuple[State, Any]:
-    states = jax.vmap(simulator.reset)(keys)
-    if not needs_belief:
-        return states, None
-
-    def init(key: jax.Array, prior: Prior) -> Any:
-        return inference.init(belief_key(key, 0), prior, simulator.items, simulator.model)
-
-    axes = _axes(simulator, inference)
-    prior_axis = axes.prior.mean
-    prior = states.prior if prior_axis == 0 else simulator.population
-    return states, jax.vmap(init, in_axes=(0, prior_axis), out_axes=axes)(keys, prior)
-
-
-@jax.jit
-def _act(
-    simulator: Simulator, policy: Policy, inference: Inference, state: State, belief: Any
-) -> RecommenderAct:
-    def act(state: State, belief: Any) -> RecommenderAct:
-        _, key = turn_keys(state.key, state.context.turn + 1)
-        return policy.act(key, view_of(state, belief, policy), simulator, inference)
-
-    axes = _axes(simulator, inference) if policy.needs_belief else None
-    return jax.vmap(act, in_axes=(0, axes))(state, belief)
-
-
-@jax.jit
-def _step(simulator: Simulator, state: State, act: RecommenderAct) -> tuple[State, Outcome]:
-    return jax.vmap(simulator.step)(state, act)
-
-
-@jax.jit
-def _update(
-    simulator: Simulator, inference: Inference, belief: Any, state: State, history: Turn
-) -> Any:
-    def update(belief: Any, state: State, history: Turn) -> Any:
-        key = belief_key(state.key, state.context.turn + 1)
-        context = state.context
-        return inference.update(key, belief, history, context, simulator.items, simulator.model)
-
-    axes = _axes(simulator, inference)
-    return jax.vmap(update, in_axes=(axes, 0, 0), out_axes=axes)(belief, state, history)

@@ -14,11 +14,36 @@ import numpy as np
 from crs_gym.acts import NONE, RecommenderAct, RecommenderKind, Turn, UserAct, UserKind, no_turn
 from crs_gym.inference import Prior, population_prior
 from crs_gym.simulation.keys import turn_keys
-from crs_gym.users import Context, Items, User, UserModel, items_of, n_uniforms, perceive, respond
+from crs_gym.users import (
+    Context,
+    Items,
+    Percept,
+    User,
+    UserModel,
+    items_of,
+    n_uniforms,
+    perceive,
+    respond,
+)
+from crs_gym.users.model import null_utility
 from crs_gym.world import World
 
 PriorKind = Literal["cold", "personal"]
 Split = Literal["train", "evaluation"]
+
+
+class Someone(NamedTuple):
+    """Who is talking: a user's taste, and what follows from it for all items.
+
+    row: () int32, which user of the split. embedding: (d,) phi_u. mean, best, null: () the user's
+    mean and best utility over all items, and the null item's.
+    """
+
+    row: Any
+    embedding: Any
+    mean: Any
+    best: Any
+    null: Any
 
 
 class State(NamedTuple):
@@ -28,7 +53,8 @@ class State(NamedTuple):
     user: who is talking, hidden from the recommender.
     user_id: () int32, row of the world's population.
     prior: what the recommender knew at the start.
-    utility_mean, utility_best: () the user's mean and best utility over all items.
+    utility_mean, utility_best, utility_null: () the user's mean and best utility over all items, and
+        the null item's.
     history: `Turn` with a leading axis of `max_turns`; padding (kind -1) after the last turn.
     context: what earlier turns leave behind (`context.turn` counts them).
     done: () bool, accepted, left, or out of turns.
@@ -40,6 +66,7 @@ class State(NamedTuple):
     prior: Prior
     utility_mean: Any
     utility_best: Any
+    utility_null: Any
     history: Turn
     context: Context
     done: Any
@@ -84,6 +111,7 @@ def acceptance_reward(simulator: Simulator, state: State, turn: Turn) -> jax.Arr
         "user_std",
         "user_ids",
         "turn_cost",
+        "pool",
     ],
     meta_fields=["slate_size", "max_turns", "prior", "reward"],
 )
@@ -98,6 +126,8 @@ class Simulator:
         user_mean, user_std: (U, d) priors P_U of the users of the chosen split.
         user_ids: (U,) int32, their rows in the world.
         turn_cost: () subtracted from the reward in every turn.
+        pool: `Someone` with a leading axis (P,), from whom resets choose; None where each reset
+            draws somebody new.
         slate_size: k, places in a slate.
         max_turns: turn limit.
         prior: "cold" or "personal".
@@ -112,6 +142,7 @@ class Simulator:
     user_std: Any
     user_ids: Any
     turn_cost: Any
+    pool: Someone | None
     slate_size: int
     max_turns: int
     prior: PriorKind
@@ -129,8 +160,14 @@ class Simulator:
         turn_cost: float = 0.02,
         reward: Reward = acceptance_reward,
         user_model: dict[str, float] | None = None,
+        user_pool: int = 0,
     ) -> Simulator:
         """Prepares `world`.
+
+        Args:
+            user_pool: how many users (with their phi_u) are drawn beforehand, always the same, for
+                resets to choose from; 0 draws a new phi_u at every reset, which costs more the
+                more items there are.
 
         Raises:
             ValueError: an unknown prior, split or user-model parameter; slates of one or of more
@@ -147,8 +184,10 @@ class Simulator:
             raise ValueError(f"max_turns must be at least 1, not {max_turns}")
         if not (np.isfinite(turn_cost) and turn_cost >= 0):
             raise ValueError(f"turn_cost must be finite and at least 0, not {turn_cost}")
+        if user_pool < 0:
+            raise ValueError(f"user_pool must be at least 0, not {user_pool}")
         rows = np.flatnonzero(world.evaluation == (split == "evaluation"))
-        return cls(
+        simulator = cls(
             items=items_of(world),
             popularity=jnp.asarray(world.popularity),
             model=UserModel(*map(jnp.float32, UserModel.of(world, user_model))),
@@ -157,11 +196,16 @@ class Simulator:
             user_std=jnp.asarray(world.user_std[rows]),
             user_ids=jnp.asarray(rows, jnp.int32),
             turn_cost=jnp.float32(turn_cost),
+            pool=None,
             slate_size=slate_size,
             max_turns=max_turns,
             prior=prior,
             reward=reward,
         )
+        if not user_pool:
+            return simulator
+        keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), (user_pool, 2))
+        return replace(simulator, pool=_draw_pool(simulator, keys))
 
     @property
     def n_items(self) -> int:
@@ -187,19 +231,22 @@ class Simulator:
             key: the episode's key.
         """
         which, normal, traits = jax.random.split(jax.random.fold_in(key, 0), 3)
-        row = jax.random.randint(which, (), 0, len(self.user_ids))
-        mean, std = self.user_mean[row], self.user_std[row]
-        embedding = mean + std * jax.random.normal(normal, mean.shape)
-        personal = Prior(mean, std)
-        utilities = self.items.embeddings @ embedding
+        if self.pool is None:
+            someone = self.draw(which, normal)
+        else:
+            which = jax.random.randint(which, (), 0, len(self.pool.row))
+            someone = jax.tree.map(lambda x: x[which], self.pool)
+        row, embedding = someone.row, someone.embedding
+        personal = Prior(self.user_mean[row], self.user_std[row])
         user = _draw_traits(traits, embedding, self.model)
         return State(
             key=key,
             user=user,
             user_id=self.user_ids[row],
             prior=personal if self.prior == "personal" else self.population,
-            utility_mean=utilities.mean(),
-            utility_best=utilities.max(),
+            utility_mean=someone.mean,
+            utility_best=someone.best,
+            utility_null=someone.null,
             history=jax.tree.map(
                 lambda x: jnp.broadcast_to(x, (self.max_turns, *x.shape)),
                 no_turn(self.slate_size),
@@ -212,6 +259,15 @@ class Simulator:
             ),
             done=jnp.array(False),
         )
+
+    def draw(self, which: jax.Array, normal: jax.Array) -> Someone:
+        """A user of the split and phi_u ~ P_U, with a key for each."""
+        row = jax.random.randint(which, (), 0, len(self.user_ids))
+        mean, std = self.user_mean[row], self.user_std[row]
+        embedding = mean + std * jax.random.normal(normal, mean.shape)
+        utilities = self.items.embeddings @ embedding
+        null = null_utility(embedding, self.items, self.model)
+        return Someone(row, embedding, utilities.mean(), utilities.max(), null)
 
     def quality(self, state: State, item: jax.Array) -> jax.Array:
         """(u_item - u_mean) / (u_best - u_mean), with the user's mean and best utility.
@@ -235,9 +291,14 @@ class Simulator:
     def respond(self, state: State, act: RecommenderAct) -> UserAct:
         """What the user says to a legal act, drawn with this turn's key."""
         key, _ = turn_keys(state.key, state.context.turn + 1)
-        percept = perceive(state.user.embedding, act, self.items, self.model)
+        percept = self.percept(state, act)
         uniforms = jax.random.uniform(key, (n_uniforms,))
         return respond(uniforms, state.user, act, percept, state.context, self.model)
+
+    def percept(self, state: State, act: RecommenderAct) -> Percept:
+        """The act as the user sees it."""
+        embedding, null = state.user.embedding, state.utility_null
+        return perceive(embedding, act, self.items, self.model, null=null)
 
     def settle(self, state: State, turn: Turn) -> tuple[State, Outcome]:
         """What follows from a turn in which act and response are known."""
@@ -314,6 +375,12 @@ def accepted_item(turn: Turn) -> jax.Array:
     """() int32 catalogue index of the item accepted in `turn`, -1 where none was."""
     item = jnp.take(turn.act.slate, jnp.maximum(turn.response.slot, 0))
     return jnp.where(turn.response.kind == UserKind.ACCEPT, item, NONE)
+
+
+@jax.jit
+def _draw_pool(simulator: Simulator, keys: jax.Array) -> Someone:
+    pool: Someone = jax.lax.map(lambda pair: simulator.draw(*pair), keys, batch_size=256)
+    return pool
 
 
 def _draw_traits(key: jax.Array, embedding: jax.Array, model: UserModel) -> User:
