@@ -75,7 +75,7 @@ class CandidateActions:
     candidates: int = 10
     slate_size: int = 2
 
-    wanted: ClassVar[frozenset[Course]] = frozenset({"offers"})
+    wanted: ClassVar[frozenset[Course]] = frozenset({"items"})
 
     @cached_property
     def slates(self) -> np.ndarray:
@@ -87,8 +87,7 @@ class CandidateActions:
 
     def decode(self, action: jax.Array, believer: Believer) -> RecommenderAct:
         n, g = len(self.slates), believer.simulator.n_attributes
-        assert believer.menu is not None and believer.menu.offers is not None
-        top = believer.menu.offers.items
+        top = believer.menu.items
         asks_attribute = action >= 2 * n
         rest = jnp.maximum(action - 2 * n, 0)
         slate = top[jnp.asarray(self.slates)[action % n]]
@@ -152,7 +151,6 @@ class MacroActions:
 
     def decode(self, action: jax.Array, believer: Believer) -> RecommenderAct:
         menu = believer.menu
-        assert menu is not None and menu.query is not None and menu.about is not None
         attribute = jnp.maximum(action - 2, 0)
         about = jnp.full_like(menu.slate, NONE).at[0].set(menu.about.items[attribute])
         return RecommenderAct(

@@ -28,6 +28,8 @@ from crs_gym.simulation import (
 )
 
 Restart = Literal["same", "next", "never"]
+GROUP = 256
+"""Conversations whose beliefs are worked on at a time: it bounds the memory of larger batches."""
 
 
 @partial(
@@ -57,7 +59,7 @@ class Core:
 
     @property
     def candidates(self) -> int:
-        """How many offers a `Menu` holds."""
+        """How many items a `Menu` holds."""
         asked = (getattr(codec, "candidates", 0) for codec in (self.codec, self.observer))
         return max(64, self.simulator.slate_size, *asked)
 
@@ -160,7 +162,14 @@ def conclude(core: Core, talk: Talk, turn: Turn) -> tuple[Talk, Frame]:
 def begin_batch(core: Core, seeds: jax.Array) -> tuple[Batch, Frame]:
     """Episode 0 of each of (B,) seed keys."""
     episodes = jnp.zeros(len(seeds), jnp.int32)
-    talks, frame = _begin_episodes(core, seeds, episodes)
+
+    def first(rows: Any) -> tuple[Talk, Frame]:
+        talks, frame = _begin_group(core, *rows)
+        return talks._replace(belief=_own(core, talks.belief)), frame
+
+    own, frame = _in_groups(core, first, (seeds, episodes))
+    one, _ = _begin_group(core, seeds[:1], episodes[:1])
+    talks = own._replace(belief=_whole(core, own.belief, one.belief))
     return Batch(seeds, episodes, talks), frame
 
 
@@ -178,9 +187,18 @@ def proceed_batch(
         the batch; what is seen of it; for `"same"` also the frames before any began anew. There,
         reward and flags of what is seen are those of the turn that was played.
     """
-    over = batch.talks.state.done
-    step = jax.vmap(partial(proceed, core), in_axes=(core.axes, 0), out_axes=(core.axes, 0))
-    talks, frame = step(batch.talks, actions)
+    over, talks = batch.talks.state.done, batch.talks
+
+    def step(rows: tuple[Talk, jax.Array]) -> tuple[Talk, Frame]:
+        group, chosen = rows
+        group = group._replace(belief=_whole(core, group.belief, talks.belief))
+        axes = (core.axes, 0)
+        after, frame = jax.vmap(partial(proceed, core), in_axes=axes, out_axes=axes)(group, chosen)
+        return after._replace(belief=_own(core, after.belief)), frame
+
+    own = talks._replace(belief=_own(core, talks.belief))
+    after, frame = _in_groups(core, step, (own, actions))
+    talks = after._replace(belief=_whole(core, after.belief, talks.belief))
     batch = batch._replace(talks=talks)
     if restart == "never":
         return batch, frame, None
@@ -197,33 +215,46 @@ def restart_batch(core: Core, batch: Batch, frame: Frame, where: jax.Array) -> t
     """The next episode of each conversation, and its first frame, `where` (B,) says so."""
     size = len(where)
     # few conversations end at a time: they begin anew in groups, as many groups as it takes
-    group = -(-size // 8)
+    group = min(-(-size // 8), GROUP if core.wanted else size)
     episodes = batch.episodes + where
     (places,) = jnp.nonzero(where, size=size + group, fill_value=size)
     count = jnp.sum(where)
-    talks = batch.talks
-    moving = Talk(talks.state, _batched(core, talks.belief), talks.menu)
+    old = batch.talks
 
     def begin_group(carried: Any) -> Any:
-        start, old = carried
+        start, past = carried
         rows = jax.lax.dynamic_slice(places, (start,), (group,))
-        fresh, first = _begin_episodes(core, batch.seeds[rows], episodes[rows])
-        new = (fresh._replace(belief=_batched(core, fresh.belief)), first)
-        return start + group, jax.tree.map(partial(_put, rows), old, new)
+        fresh, first = _begin_group(core, batch.seeds[rows], episodes[rows])
+        new = (fresh._replace(belief=_own(core, fresh.belief)), first)
+        return start + group, jax.tree.map(partial(_put, rows), past, new)
 
+    own = old._replace(belief=_own(core, old.belief))
     _, (talks, frame) = jax.lax.while_loop(
-        lambda carried: carried[0] < count, begin_group, (jnp.int32(0), (moving, frame))
+        lambda carried: carried[0] < count, begin_group, (jnp.int32(0), (own, frame))
     )
-    belief = _whole(core, talks.belief, batch.talks.belief)
-    return Batch(batch.seeds, episodes, talks._replace(belief=belief)), frame
+    talks = talks._replace(belief=_whole(core, talks.belief, old.belief))
+    return Batch(batch.seeds, episodes, talks), frame
 
 
-def _begin_episodes(core: Core, seeds: jax.Array, episodes: jax.Array) -> tuple[Talk, Frame]:
+def _begin_group(core: Core, seeds: jax.Array, episodes: jax.Array) -> tuple[Talk, Frame]:
     keys = jax.vmap(episode_key)(seeds, episodes)
     return jax.vmap(partial(begin, core), out_axes=(core.axes, 0))(keys)
 
 
-def _batched(core: Core, belief: Any) -> Any:
+def _in_groups(core: Core, function: Any, rows: Any) -> Any:
+    """`function` of `rows`, a pytree with a leading axis.
+
+    Where a belief is held, of at most `GROUP` rows at a time.
+    """
+    size = len(jax.tree.leaves(rows)[-1])
+    if not core.wanted or size <= GROUP:
+        return function(rows)
+    places = jnp.minimum(jnp.arange(-(-size // GROUP) * GROUP), size - 1).reshape(-1, GROUP)
+    out = jax.lax.map(lambda place: function(jax.tree.map(lambda x: x[place], rows)), places)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:size], out)
+
+
+def _own(core: Core, belief: Any) -> Any:
     """The leaves of a belief that differ between conversations; None for the others."""
     return jax.tree.map(
         lambda axis, leaf: None if axis is None else leaf,
@@ -231,11 +262,11 @@ def _batched(core: Core, belief: Any) -> Any:
     )  # fmt: skip
 
 
-def _whole(core: Core, batched: Any, belief: Any) -> Any:
-    """`batched` with what is shared from `belief`."""
+def _whole(core: Core, own: Any, belief: Any) -> Any:
+    """A belief of its own leaves and of those shared, which are taken from `belief`."""
     return jax.tree.map(
         lambda axis, new, old: old if axis is None else new,
-        core.axes.belief, batched, belief, is_leaf=lambda x: x is None,
+        core.axes.belief, own, belief, is_leaf=lambda x: x is None,
     )  # fmt: skip
 
 
@@ -283,9 +314,7 @@ def _view(talk: Talk) -> View:
 
 def _with_menu(core: Core, talk: Talk) -> Talk:
     simulator, wanted = core.simulator, core.wanted
-    menu = propose(
-        talk.state.key, _view(talk), simulator, core.inference, wanted, core.candidates
-    )
+    menu = propose(talk.state.key, _view(talk), simulator, core.inference, wanted, core.candidates)
     return talk._replace(menu=menu)
 
 
@@ -320,9 +349,7 @@ class Packed(NamedTuple):
 
 def pack(frame: Frame) -> Packed:
     """One (unbatched) frame, packed."""
-    floats = [
-        jax.lax.bitcast_convert_type(x, jnp.int32) for x in (frame.reward, frame.quality)
-    ]
+    floats = [jax.lax.bitcast_convert_type(x, jnp.int32) for x in (frame.reward, frame.quality)]
     whole = (frame.terminated, frame.truncated, frame.left, frame.turn, frame.user_id)
     numbers = jnp.stack([*floats, *(x.astype(jnp.int32) for x in whole), frame.accepted])
     return Packed(frame.observation, frame.mask, numbers)
@@ -343,12 +370,14 @@ def unpack(packed: Packed) -> Frame:
 
 @jax.jit
 def jit_begin(core: Core, seed: jax.Array, episode: int) -> tuple[Talk, Packed]:
+    """`begin` of an episode of a seed key, packed."""
     talk, frame = begin(core, episode_key(seed, episode))
     return talk, pack(frame)
 
 
 @jax.jit
 def jit_proceed(core: Core, talk: Talk, action: jax.Array) -> tuple[Talk, Packed]:
+    """`proceed`, packed."""
     talk, frame = proceed(core, talk, action)
     return talk, pack(frame)
 

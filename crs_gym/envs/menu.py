@@ -8,33 +8,38 @@ import jax
 
 from crs_gym.inference import Inference
 from crs_gym.inference.belief import Samples
-from crs_gym.inference.recommend import Offers, cover, offers
-from crs_gym.inference.search import AttributeQueries, ItemQuery, attribute_queries, item_query
+from crs_gym.inference.recommend import cover, offers
+from crs_gym.inference.search import attribute_queries, item_query
 from crs_gym.simulation import Simulator, View, turn_keys
 
-Course = Literal["offers", "slate", "query", "about"]
+Course = Literal["items", "slate", "query", "about"]
 
 
 class Menu(NamedTuple):
     """Proposals of the belief; None for those that nobody asked for.
 
-    offers: items most likely to be accepted, without their odds.
+    items: (C,) int32, those most likely to be accepted, the likeliest first.
+    acceptance: (C,) the probability of that for each, offered alone.
     slate: (k,) int32, the slate of them that is most likely to be accepted.
-    query: the item query of highest EVOI that a quick search finds.
-    about: for each attribute the query that is worth most.
+    query: `ItemQuery` of the highest EVOI that a quick search finds.
+    about: `AttributeQueries`, for each attribute the query that is worth most.
     """
 
-    offers: Offers | None
+    items: Any
+    acceptance: Any
     slate: Any
-    query: ItemQuery | None
-    about: AttributeQueries | None
+    query: Any
+    about: Any
 
 
 class Believer(NamedTuple):
-    """What codecs may use: the view with its belief, what that proposes, and the machinery."""
+    """What codecs may use: the view with its belief, what that proposes, and the machinery.
+
+    menu: `Menu`; None where codecs need no belief.
+    """
 
     view: View
-    menu: Menu | None
+    menu: Any
     simulator: Simulator
     inference: Inference
 
@@ -57,18 +62,18 @@ def propose(
 
     Args:
         key: the episode's key.
-        wanted: fields of `Menu`; "slate" needs, and gives, "offers".
-        candidates: how many offers, at least k.
+        wanted: fields of `Menu`; "slate" needs, and gives, "items".
+        candidates: C, at least k.
     """
     samples = inference.samples(view.belief)
     items, model, k = simulator.items, simulator.model, simulator.slate_size
     rejected = view.context.rejected
     _, luck = turn_keys(key, view.context.turn + 1)
-    shown = slate = query = about = None
-    if wanted & {"offers", "slate"}:
+    best = acceptance = slate = query = about = None
+    if wanted & {"items", "slate"}:
         found = offers(samples, items, model, rejected, candidates)
+        best, acceptance = found.items, found.acceptance
         slate = cover(found, samples.weights, k) if "slate" in wanted else None
-        shown = found._replace(odds=None)
     # both searches are coarser than those of the policies: they are made at every step
     if "query" in wanted:
         query = item_query(luck, samples, items, model, k, starts=8, climbs=0, excluded=rejected)
@@ -76,4 +81,4 @@ def propose(
         about = attribute_queries(
             samples, items, model, thresholds=5, contenders=64, excluded=rejected
         )
-    return Menu(shown, slate, query, about)
+    return Menu(best, acceptance, slate, query, about)

@@ -86,18 +86,15 @@ class BeliefObservation:
 
     candidates: int = 10
 
-    wanted: ClassVar[frozenset[Course]] = frozenset({"offers", "query", "about"})
+    wanted: ClassVar[frozenset[Course]] = frozenset({"items", "query", "about"})
     dtype: ClassVar[Any] = np.float32
 
     def encode(self, believer: Believer) -> dict[str, jax.Array]:
         view, menu, sim = believer.view, believer.menu, believer.simulator
-        assert menu is not None and menu.offers is not None
-        assert menu.query is not None and menu.about is not None
         samples = believer.samples
         embeddings, weights, _ = samples
         mean, std = mean_and_std(embeddings, weights)
-        top = menu.offers
-        utilities = embeddings @ sim.items.embeddings[top.items[: self.candidates]].T
+        utilities = embeddings @ sim.items.embeddings[menu.items[: self.candidates]].T
         top_mean, top_std = mean_and_std(utilities, weights)
         target_mean, target_std = believed_targets(samples, sim.items, sim.model)
         baseline = mean @ sim.items.mean
@@ -112,7 +109,7 @@ class BeliefObservation:
             "std": std,
             "top_utility": top_mean - baseline,
             "top_utility_std": top_std,
-            "top_acceptance": top.acceptance[: self.candidates],
+            "top_acceptance": menu.acceptance[: self.candidates],
             "target_mean": target_mean,
             "target_std": target_std,
             "item_question_value": menu.query.value,

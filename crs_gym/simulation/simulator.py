@@ -53,8 +53,8 @@ class State(NamedTuple):
     user: who is talking, hidden from the recommender.
     user_id: () int32, row of the world's population.
     prior: what the recommender knew at the start.
-    utility_mean, utility_best, utility_null: () the user's mean and best utility over all items, and
-        the null item's.
+    utility_mean, utility_best, utility_null: () the user's mean and best utility over all items,
+        and the null item's.
     history: `Turn` with a leading axis of `max_turns`; padding (kind -1) after the last turn.
     context: what earlier turns leave behind (`context.turn` counts them).
     done: () bool, accepted, left, or out of turns.

@@ -118,7 +118,9 @@ def test_attribute_queries_by_enumeration(samples, items, model, excluded):
 
 def test_both_answers_add_up_to_the_mean(samples, items, model):
     targets = target_attributes(samples.embeddings, items, model)
-    vectors = by_answer(samples, targets, jnp.array([[0.1], [2.0]]), jnp.array([[1], [3]]), model)
+    vectors = by_answer(
+        samples, targets[:, jnp.array([[1], [3]])], jnp.array([[0.1], [2.0]]), model
+    )
     assert vectors.shape == (2, 1, 2, 2)
     mean = samples.weights @ samples.embeddings
     np.testing.assert_allclose(vectors.sum(-2), np.broadcast_to(mean, (2, 1, 2)), atol=1e-5)
