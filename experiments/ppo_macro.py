@@ -24,9 +24,10 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from agents import runs
+from agents.args import EnvKwargs
 from agents.sb3 import train as sb3
 from agents.sb3.args import Args as TrainingArgs
-from agents.sb3.args import EnvKwargs
 from agents.sb3.store import load_policy
 from crs_gym.evaluation import (
     Result,
@@ -106,7 +107,7 @@ def main(args: Args) -> None:
         )
         done = out / "final.safetensors"
         trained = load_policy(done) if done.is_file() else sb3.train(settings)
-        learnt.append(sb3.evaluate(trained, env_id, kwargs, 0, args.episodes))
+        learnt.append(runs.evaluate(trained, env_id, kwargs, 0, args.episodes))
         curves.append(trained.curve)
     references = benchmark(env_id, tuple(POLICIES), args.episodes, 0, kwargs)
 
