@@ -138,7 +138,9 @@ class Run(ABC):
         ) as bar:
             if not self.curve:
                 if not self.steps:
+                    began = time.perf_counter()
                     self.warm_up()
+                    self.seconds += time.perf_counter() - began
                 self._validate(tracker, bar)
             while self.steps < args.total_steps:
                 began, before = time.perf_counter(), self.steps

@@ -30,13 +30,6 @@ from crs_gym.world import DataError
 SMALL = {"belief_samples": 64, "candidates": 4, "max_turns": 3}
 
 
-@pytest.fixture(scope="module")
-def world_file(tmp_path_factory, plane_world):
-    path = tmp_path_factory.mktemp("world") / "plane.world"
-    plane_world.save(path)
-    return str(path)
-
-
 @pytest.fixture
 def args(tmp_path, world_file):
     return Args(
