@@ -117,20 +117,10 @@ def start(core: Core, seeds: jax.Array, key: jax.Array) -> Play:
     return Play(batch, frame.observation, frame.mask, key)
 
 
-def collect(
-    core: Core, method: Method, learner: Learner | None, play: Play, steps: int
-) -> tuple[Play, Transition]:
-    """`steps` turns of every conversation: transitions (steps, B, ...).
-
-    learner: None acts at random, and all values are 0.
-    """
+def collect(core: Core, method: Method, learner: Learner, play: Play) -> tuple[Play, Transition]:
+    """`n_steps` turns of every conversation: transitions (n_steps, B, ...)."""
     actions = method.actions
-
-    def look(observation: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if learner is None:
-            n = len(observation)
-            return jnp.zeros((n, actions.outputs + actions.spread)), jnp.zeros(n)
-        return method.network.apply(learner.params, learner.scale, observation)
+    look = partial(method.network.apply, learner.params, learner.scale)
 
     def turn(play: Play, _: None) -> tuple[Play, Transition]:
         key, now = jax.random.split(play.key)
@@ -155,7 +145,7 @@ def collect(
         )
         return Play(batch, frame.observation, frame.mask, key), seen
 
-    return jax.lax.scan(turn, play, None, steps)
+    return jax.lax.scan(turn, play, None, method.n_steps)
 
 
 def advantages(
@@ -256,7 +246,7 @@ def update(
     Args:
         rate, entropy_weight: () float32, learning rate and weight of the entropy.
     """
-    play, steps = collect(core, method, learner, play, method.n_steps)
+    play, steps = collect(core, method, learner, play)
     _, last_value = method.network.apply(learner.params, learner.scale, play.observation)
     found = advantages(
         steps.reward, steps.done, steps.value, last_value, method.gamma, method.gae_lambda
@@ -270,14 +260,6 @@ def update(
     episodes = jnp.maximum(jnp.sum(steps.done), 1.0)
     logged["reward_per_episode"] = jnp.sum(steps.reward) / episodes
     return learner, play._replace(key=key), logged
-
-
-@partial(jax.jit, static_argnames=("method", "steps"))
-def look_around(core: Core, method: Method, play: Play, scale: Scale, steps: int) -> Scale:
-    """`scale` with the observations of `steps` random turns."""
-    end, seen = collect(core, method, None, play, steps)
-    rows = jnp.concatenate([seen.observation, end.observation[None]])
-    return scale.update(rows.reshape(-1, rows.shape[-1]))
 
 
 jit_start = jax.jit(start)
@@ -331,9 +313,11 @@ class Run(runs.Run):
 
     def warm_up(self) -> None:
         play = self._start(self.args.seed, self.args.seed)
-        steps = 3 * self.env.core.simulator.max_turns
-        scale = look_around(self.env.core, self.method, play, self.learner.scale, steps)
-        self.learner = self.learner._replace(scale=scale)
+        # all weights 0 act at random, and what is compiled already need not be compiled again
+        blank = jax.tree.map(jnp.zeros_like, self.learner)
+        zero = np.float32(0.0)
+        found, _, _ = update(self.env.core, self.method, blank, play, zero, zero)
+        self.learner = self.learner._replace(scale=found.scale)
 
     def begin_conversations(self, seeds: np.ndarray) -> None:
         self.play = self._start(int(seeds[0]), int(seeds[1]))

@@ -20,9 +20,7 @@ SIZES = {
     "question_value": G,
 }
 ENDS = np.cumsum(list(SIZES.values())).tolist()
-BLOCKS = {
-    name: [end - size, end] for (name, size), end in zip(SIZES.items(), ENDS, strict=True)
-}
+BLOCKS = {name: [end - size, end] for (name, size), end in zip(SIZES.items(), ENDS, strict=True)}
 D = ENDS[-1]
 CONFIG = {"network": "attribute", "net_width": 16, "blocks": BLOCKS, "algo": "ppo"}
 ACTIONS = Choices((2 + G,), single=True)
