@@ -127,6 +127,7 @@ class Run(ABC):
         """The policy in a file."""
 
     def learn(self, tracker: Tracker | None) -> None:
+        """Goes on to `total_steps`, with validations and checkpoints on the way."""
         args = self.args
         rollout = args.n_envs * args.n_steps
         fresh = True
@@ -173,6 +174,7 @@ class Run(ABC):
         return self.load(final)
 
     def save_checkpoint(self) -> None:
+        """Writes one, and deletes those that are too old to keep."""
         path = self.args.out / "checkpoints" / f"{self.steps:012d}.safetensors"
         self._write(path, self.weights() | self.optimiser(), self.steps)
         for old in store.checkpoints(self.args.out)[: -max(1, self.args.keep_checkpoints)]:

@@ -358,7 +358,7 @@ def main() -> None:
     """The command line."""
     try:
         train(tyro.cli(Args, prog="python -m agents.jaxrl.ppo"))
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, FileExistsError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 
 

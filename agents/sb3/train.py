@@ -183,7 +183,7 @@ def main() -> None:
     """The command line."""
     try:
         train(tyro.cli(Args, prog="python -m agents.sb3.train"))
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, FileExistsError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -104,13 +104,14 @@ def test_the_gradient_at_ratio_one_is_that_of_the_policy_gradient():
         return -(weight * log_prob(params)).mean() + 0.5 * ((value - target) ** 2).mean()
 
     sample = Sample(step, advantage, target)
-    (total, logged), found = jax.value_and_grad(loss, has_aux=True)(
-        params, scale, method, sample, 0.0
-    )
+    differentiate = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=2)
+    (total, logged), found = differentiate(params, scale, method, sample, 0.0)
     assert total == pytest.approx(0.5 * float(logged["value_loss"]), abs=1e-6)
     assert logged["clip_fraction"] == 0
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, jax.grad(surrogate)(params)
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        found,
+        jax.jit(jax.grad(surrogate))(params),
     )
 
 
@@ -169,6 +170,33 @@ def test_a_resumed_run_is_the_run_that_never_stopped(whole, world_file, tmp_path
     assert ppo.update._cache_size() == compiled
 
 
+def test_a_tracker_is_told_of_updates_validations_and_the_evaluation(
+    world_file, tmp_path, monkeypatch
+):
+    class Tracker:
+        def __init__(self):
+            self.steps, self.summary, self.closed = {}, {}, False
+
+        def log(self, values, step):
+            for name in values:
+                self.steps.setdefault(name, []).append(step)
+
+        def summarise(self, values):
+            self.summary.update(values)
+
+        def close(self):
+            self.closed = True
+
+    tracker = Tracker()
+    monkeypatch.setattr(runs, "track", lambda *_: tracker)
+    args = arguments(world_file, tmp_path / "run", total_steps=256, evaluation_episodes=8)
+    train(replace(args, track=True))
+    assert tracker.steps["train/value_loss"] == [128, 256]
+    assert tracker.steps["validation/return"] == [0, 256]
+    assert tracker.summary["episodes"] == 8
+    assert tracker.closed
+
+
 def test_seeds_differ(whole, world_file, tmp_path):
     other = train(arguments(world_file, tmp_path / "run", seed=1, total_steps=128))
     assert not same(other, whole[1])
@@ -185,7 +213,11 @@ def test_it_learns(world_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "action", [pytest.param("embedding", marks=pytest.mark.slow), "items", "candidates"]
+    "action",
+    [
+        "items",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("candidates", "embedding")),
+    ],
 )
 def test_other_actions(world_file, tmp_path, action):
     args = arguments(world_file, tmp_path / "run", total_steps=128, validation_episodes=0)
