@@ -1,7 +1,7 @@
 """PPO in JAX against Stable-Baselines3's on `crs/IcerMacro-v0`: equal steps, settings and seeds.
 
     python -m experiments.jax_ppo
-    python -m experiments.jax_ppo --seeds 1 --total-steps 40960 --results /tmp/jax_ppo
+    python -m experiments.jax_ppo --seeds 1 --total-steps 40960 --results runs/jax_ppo-check
 
 The questions: do both learn the same, and how long do they take? Differences are paired by
 evaluation user, their 95% intervals clustered by user and seed. Seconds are those of rollouts and
@@ -75,7 +75,9 @@ def seconds(curve: list[dict[str, float]]) -> Seconds:
 
 
 def main(args: Args) -> None:
-    """Prints the tables and writes them."""
+    """Prints the tables and writes them; a ValueError for runs too short to see their pace."""
+    if args.total_steps <= training(args, 0, args.runs)["validate_every"]:
+        raise ValueError(f"total_steps must be above 20480, not {args.total_steps}")
     kwargs = {**args.env_kwargs, "world": args.world}
     stem = stem_of("jax_ppo", args)
     results: dict[str, list[Result]] = {name: [] for name in LEARNERS}
