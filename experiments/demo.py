@@ -51,6 +51,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Runs the demo."""
+    from agents import runs
     from agents.sb3 import train as sb3
     from agents.sb3.args import Args as TrainingArgs
 
@@ -73,7 +74,7 @@ def main(args: Args) -> None:
             evaluation_episodes=0,
         )
     )
-    results.append(sb3.evaluate(trained, env_id, env_kwargs, args.seed, args.episodes))
+    results.append(runs.evaluate(trained, env_id, env_kwargs, args.seed, args.episodes))
     seeds = evaluation_seeds(args.seed, 64)
     shown = play(env_id, {**env_kwargs, "split": "evaluation"}, trained.predict, seeds)
 

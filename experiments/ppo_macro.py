@@ -19,14 +19,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 from rich.console import Console
 
+from agents import runs
+from agents.args import EnvKwargs
 from agents.sb3 import train as sb3
 from agents.sb3.args import Args as TrainingArgs
-from agents.sb3.args import EnvKwargs
 from agents.sb3.store import load_policy
 from crs_gym.evaluation import (
     Result,
@@ -42,6 +44,7 @@ from crs_gym.evaluation.results import digest
 from crs_gym.policies import POLICIES
 from crs_gym.world import DEFAULT_WORLD, load_world
 
+ENV = "crs/IcerMacro-v0"
 NEVER_ASK = ("random", "popularity", "greedy", "belief-greedy", "never-ask", "one-slate")
 
 
@@ -79,36 +82,45 @@ def scores(results: list[Result]) -> Scores:
     )
 
 
+def stem_of(experiment: str, args: Args) -> str:
+    """How the names of an experiment's files begin."""
+    world = load_world(args.world)
+    stem = f"{experiment}-{world.name}-{world.hash[:8]}"
+    return f"{stem}-{digest(args.env_kwargs)}" if args.env_kwargs else stem
+
+
+def training(args: Args, seed: int, out: Path) -> dict[str, Any]:
+    """What a learner is told, whichever it is."""
+    return {
+        "env": ENV,
+        "world": args.world,
+        "env_kwargs": args.env_kwargs,
+        "total_steps": args.total_steps,
+        "n_envs": args.n_envs,
+        "batch_size": args.batch_size,
+        "learning_rate": 5e-4,
+        "seed": seed,
+        "validate_every": max(20_480, args.total_steps // 8),
+        "validation_episodes": 256,
+        "evaluation_episodes": 0,
+        "out": out,
+        "resume": True,
+    }
+
+
 def main(args: Args) -> None:
     """Prints the tables and writes them."""
-    world, env_id = load_world(args.world), "crs/IcerMacro-v0"
     kwargs = {**args.env_kwargs, "world": args.world}
-    stem = f"ppo_macro-{world.name}-{world.hash[:8]}"
-    if args.env_kwargs:
-        stem += f"-{digest(args.env_kwargs)}"
+    stem = stem_of("ppo_macro", args)
     learnt, curves = [], []
     for seed in range(args.seeds):
         out = args.runs / f"{stem}-{args.total_steps}" / f"seed-{seed}"
-        settings = TrainingArgs(
-            env=env_id,
-            world=args.world,
-            env_kwargs=args.env_kwargs,
-            total_steps=args.total_steps,
-            n_envs=args.n_envs,
-            batch_size=args.batch_size,
-            learning_rate=5e-4,
-            seed=seed,
-            validate_every=max(20_480, args.total_steps // 8),
-            validation_episodes=256,
-            evaluation_episodes=0,
-            out=out,
-            resume=True,
-        )
+        settings = TrainingArgs(**training(args, seed, out))
         done = out / "final.safetensors"
         trained = load_policy(done) if done.is_file() else sb3.train(settings)
-        learnt.append(sb3.evaluate(trained, env_id, kwargs, 0, args.episodes))
+        learnt.append(runs.evaluate(trained, ENV, kwargs, 0, args.episodes))
         curves.append(trained.curve)
-    references = benchmark(env_id, tuple(POLICIES), args.episodes, 0, kwargs)
+    references = benchmark(ENV, tuple(POLICIES), args.episodes, 0, kwargs)
 
     everything = [*references, *learnt]
     for result in everything:
@@ -123,7 +135,7 @@ def main(args: Args) -> None:
         mark = "never asks" if result.policy in NEVER_ASK else ""
         interval = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
         print(f"PPO - {result.policy:14} {interval} {mark}")
-    folder = args.results / env_id
+    folder = args.results / ENV
     report = {"env_kwargs": args.env_kwargs, "ppo_less": table}
     (folder / f"{stem}.differences.txt").write_text(json.dumps(report, indent=1) + "\n")
     steps = np.array([point["steps"] for point in curves[0]])

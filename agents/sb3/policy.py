@@ -11,21 +11,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
+from agents.blocks import PER_ATTRIBUTE, SUMMARY, places
 from agents.sb3.standardise import Standardise
-
-SUMMARY = (
-    "turn",
-    "questions",
-    "certainty",
-    "top_utility",
-    "top_utility_std",
-    "top_acceptance",
-    "target_std",
-    "question_value",
-)
-PER_ATTRIBUTE = ("target_mean", "target_std", "question_value")
-BLOCKS = (*SUMMARY, *PER_ATTRIBUTE)
-"""Blocks of the observation that the network needs."""
 
 
 class MacroFeatures(BaseFeaturesExtractor):
@@ -36,10 +23,9 @@ class MacroFeatures(BaseFeaturesExtractor):
     """
 
     def __init__(self, observation_space: spaces.Box, blocks: dict[str, tuple[int, int]]) -> None:
-        def places(names: tuple[str, ...]) -> torch.Tensor:
-            return torch.cat([torch.arange(*blocks[name]) for name in names])
-
-        summary, attributes = places(SUMMARY), places(PER_ATTRIBUTE)
+        summary, attributes = (
+            torch.tensor(places(blocks, names)) for names in (SUMMARY, PER_ATTRIBUTE)
+        )
         super().__init__(observation_space, len(summary) + len(attributes))
         self.standardise = Standardise(observation_space)
         self.register_buffer("summary", summary)

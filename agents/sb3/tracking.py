@@ -1,68 +1,26 @@
-"""Weights & Biases: offline where there is no key."""
+"""What SB3 logs, sent on to a tracker."""
 
 from __future__ import annotations
 
-import os
-import secrets
-from netrc import NetrcParseError, netrc
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
+from agents.tracking import Tracker
 
-class Wandb(KVWriter):
-    """Weights & Biases as one of SB3's log formats."""
 
-    def __init__(self, run: Any) -> None:
-        self.run = run
+class LogFormat(KVWriter):
+    """A tracker as one of SB3's log formats."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
 
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
         del key_excluded
-        self.log({k: v for k, v in key_values.items() if np.isscalar(v)}, step)
-
-    def log(self, values: dict[str, Any], step: int) -> None:
-        self.run.log(values, step=step)
-
-    def summarise(self, values: dict[str, Any]) -> None:
-        self.run.summary.update({f"evaluation/{k}": v for k, v in values.items()})
+        self.tracker.log({k: v for k, v in key_values.items() if np.isscalar(v)}, step)
 
     def close(self) -> None:
-        self.run.finish()
-
-
-def track(project: str, folder: Path, config: dict[str, Any]) -> Wandb:
-    """A run of `project` whose files and id are kept in `folder`, so that it can be resumed."""
-    try:
-        import wandb
-    except ImportError as error:
-        raise ImportError("--track needs wandb: pip install 'crs-gym[sb3]'") from error
-    offline = "WANDB_MODE" not in os.environ and not _has_key()
-    name = folder / "wandb-id"
-    if not name.is_file():
-        name.write_text(secrets.token_hex(4))
-    return Wandb(
-        wandb.init(
-            project=project,
-            id=name.read_text().strip(),
-            resume="allow",
-            dir=folder,
-            config=config,
-            mode="offline" if offline else None,
-        )
-    )
-
-
-def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return host is not None and netrc(path).authenticators(host) is not None
-    except (OSError, NetrcParseError):
-        return False
+        """Nothing: who opened the tracker closes it."""

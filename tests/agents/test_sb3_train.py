@@ -15,23 +15,19 @@ pytest.importorskip("sb3_contrib")
 
 from stable_baselines3 import PPO
 
+from agents import runs
+from agents.args import parse_env_kwargs
+from agents.runs import evaluate
 from agents.sb3 import train as module
-from agents.sb3.args import Args, parse_env_kwargs
+from agents.sb3.args import Args
 from agents.sb3.standardise import Standardise
 from agents.sb3.store import load_policy
-from agents.sb3.train import evaluate, train
+from agents.sb3.train import train
 from crs_gym.envs.sb3 import IcerVecEnv
 from crs_gym.evaluation.results import read_all
 from crs_gym.world import DataError
 
 SMALL = {"belief_samples": 64, "candidates": 4, "max_turns": 3}
-
-
-@pytest.fixture(scope="module")
-def world_file(tmp_path_factory, plane_world):
-    path = tmp_path_factory.mktemp("world") / "plane.world"
-    plane_world.save(path)
-    return str(path)
 
 
 @pytest.fixture
@@ -165,7 +161,7 @@ def test_keep_best(args, monkeypatch):
             "Episodes", (), dict.fromkeys(("reward", "accepted", "turns"), np.array([next(scores)]))
         )
 
-    monkeypatch.setattr(module, "play", plays)
+    monkeypatch.setattr(runs, "play", plays)
     trained = train(args)
     assert trained.steps == 32
     assert [round(p["return"], 1) for p in trained.curve] == [0.1, 0.9, 0.2]

@@ -1,0 +1,27 @@
+"""Which blocks of a belief observation the attribute network reads, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+SUMMARY = (
+    "turn",
+    "questions",
+    "certainty",
+    "top_utility",
+    "top_utility_std",
+    "top_acceptance",
+    "target_std",
+    "question_value",
+)
+PER_ATTRIBUTE = ("target_mean", "target_std", "question_value")
+BLOCKS = (*SUMMARY, *PER_ATTRIBUTE)
+"""Blocks of the observation that the network needs."""
+
+
+def places(blocks: Mapping[str, tuple[int, int]], names: Iterable[str]) -> list[int]:
+    """Indices in the observation of the named blocks, one block after the other.
+
+    blocks: where each block lies, `(start, stop)` by name.
+    """
+    return [place for name in names for place in range(*blocks[name])]

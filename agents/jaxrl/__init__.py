@@ -1,0 +1,1 @@
+"""Agents trained with JAX, environment and update in one compiled program."""

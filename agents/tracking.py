@@ -1,0 +1,59 @@
+"""Weights & Biases: offline where there is no key."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+
+class Tracker:
+    """A run at Weights & Biases."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.run.log(values, step=step)
+
+    def summarise(self, values: dict[str, Any]) -> None:
+        self.run.summary.update({f"evaluation/{k}": v for k, v in values.items()})
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+def track(project: str, folder: Path, config: dict[str, Any]) -> Tracker:
+    """A run of `project` whose files and id are kept in `folder`, so that it can be resumed."""
+    try:
+        import wandb
+    except ImportError as error:
+        raise ImportError("--track needs wandb: pip install wandb") from error
+    offline = "WANDB_MODE" not in os.environ and not _has_key()
+    name = folder / "wandb-id"
+    if not name.is_file():
+        name.write_text(secrets.token_hex(4))
+    return Tracker(
+        wandb.init(
+            project=project,
+            id=name.read_text().strip(),
+            resume="allow",
+            dir=folder,
+            config=config,
+            mode="offline" if offline else None,
+        )
+    )
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return host is not None and netrc(path).authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False
