@@ -12,10 +12,12 @@ SUMMARY = (
     "top_utility_std",
     "top_acceptance",
     "target_std",
+    "item_question_value",
     "question_value",
 )
 PER_ATTRIBUTE = ("target_mean", "target_std", "question_value")
-BLOCKS = (*SUMMARY, *PER_ATTRIBUTE)
+OWN = (*PER_ATTRIBUTE, "item_question_value")
+BLOCKS = (*SUMMARY, *OWN)
 """Blocks of the observation that the network needs."""
 
 

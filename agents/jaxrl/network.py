@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.blocks import PER_ATTRIBUTE, SUMMARY, places
+from agents.blocks import OWN, PER_ATTRIBUTE, SUMMARY, places
 from agents.jaxrl.actions import Actions
 
 Params = dict[str, Any]
@@ -96,7 +96,7 @@ class AttributeNetwork:
     itself, that would hide which question is worth most.
 
     summary, own: places in the observation of the summary and, one block after the other, of the
-        attributes' numbers. width, digest, hidden: units.
+        attributes' numbers, then of the item query's worth. width, digest, hidden: units.
     """
 
     summary: tuple[int, ...]
@@ -123,7 +123,7 @@ class AttributeNetwork:
                 _orthogonal(keys[6], self.hidden, 1, 0.01),
             ],
             "bias": jnp.zeros(self.attributes),
-            # from the start an attribute is the likelier to be asked about the more that is worth
+            # from the start a question is the likelier to be asked the more it is worth
             "sharpness": jnp.float32(50.0),
         }
 
@@ -132,24 +132,27 @@ class AttributeNetwork:
     ) -> tuple[jax.Array, jax.Array]:
         summary = scale(observations)[:, np.array(self.summary)]
         own = observations[:, np.array(self.own)]
-        mean, deviation, value = jnp.split(own, len(PER_ATTRIBUTE), axis=1)
+        about, item_value = own[:, :-1], own[:, -1:]
+        mean, deviation, value = jnp.split(about, len(PER_ATTRIBUTE), axis=1)
         hidden = _forward(params["actor"], summary)
-        sharp = params["sharpness"] * (value - jnp.max(value, axis=1, keepdims=True))
+        best = jnp.maximum(item_value, jnp.max(value, axis=1, keepdims=True))
+        sharp = params["sharpness"] * (value - best)
         digest = _linear(params["digest"], hidden)[:, None]
         each = jnp.stack([mean, deviation, value, sharp], axis=2)
         digest = jnp.broadcast_to(digest, (*each.shape[:2], self.digest))
         first, last = params["shared"]
         seen = jnp.tanh(_linear(first, jnp.concatenate([digest, each], axis=2)))
         scores = _linear(last, seen)[..., 0] + sharp + params["bias"]
-        logits = jnp.concatenate([_linear(params["direct"], hidden), scores], axis=1)
-        return logits, _value(params, summary)
+        recommends, asks = jnp.split(_linear(params["direct"], hidden), 2, axis=1)
+        asks += params["sharpness"] * (item_value - best)
+        return jnp.concatenate([recommends, asks, scores], axis=1), _value(params, summary)
 
 
 def network_of(config: Mapping[str, Any], size: int, actions: Actions) -> Network:
     """The network of a run with settings `config`, for observations (`size`,)."""
     if config["network"] == "mlp":
         return Mlp(size, actions, config["net_width"])
-    summary, own = (tuple(places(config["blocks"], names)) for names in (SUMMARY, PER_ATTRIBUTE))
+    summary, own = (tuple(places(config["blocks"], names)) for names in (SUMMARY, OWN))
     return AttributeNetwork(summary, own, config["net_width"])
 
 

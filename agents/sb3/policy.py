@@ -11,42 +11,40 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from agents.blocks import PER_ATTRIBUTE, SUMMARY, places
+from agents.blocks import OWN, PER_ATTRIBUTE, SUMMARY, places
 from agents.sb3.standardise import Standardise
 
 
 class MacroFeatures(BaseFeaturesExtractor):
-    """The summary blocks of a belief observation, standardised, then the attributes' own, as they
-    are: standardising each attribute by itself would hide which question is worth most.
+    """The summary blocks of a belief observation, standardised, then the numbers of each question,
+    as they are: standardising each by itself would hide which question is worth most.
 
     blocks: where each block of the observation lies, `(start, stop)` by name.
     """
 
     def __init__(self, observation_space: spaces.Box, blocks: dict[str, tuple[int, int]]) -> None:
-        summary, attributes = (
-            torch.tensor(places(blocks, names)) for names in (SUMMARY, PER_ATTRIBUTE)
-        )
-        super().__init__(observation_space, len(summary) + len(attributes))
+        summary, own = (torch.tensor(places(blocks, names)) for names in (SUMMARY, OWN))
+        super().__init__(observation_space, len(summary) + len(own))
         self.standardise = Standardise(observation_space)
         self.register_buffer("summary", summary)
-        self.register_buffer("attributes", attributes)
+        self.register_buffer("own", own)
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         scaled = self.standardise(observations)[:, self.summary]
-        return torch.cat([scaled, observations[:, self.attributes]], dim=1)
+        return torch.cat([scaled, observations[:, self.own]], dim=1)
 
 
 class _Trunk(nn.Module):
-    """Two hidden layers each for actor and critic over the summary; attributes are handed on."""
+    """Two hidden layers each for actor and critic over the summary; the rest is handed on."""
 
-    def __init__(self, summary: int, attributes: int, width: int) -> None:
+    def __init__(self, summary: int, own: int, width: int) -> None:
         super().__init__()
         self.size = summary
         self.actor, self.critic = (
             nn.Sequential(nn.Linear(summary, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh())
             for _ in range(2)
         )
-        self.latent_dim_pi = width + len(PER_ATTRIBUTE) * attributes
+        self.latent_dim_pi = width + own
         self.latent_dim_vf = width
 
     def forward_actor(self, features: torch.Tensor) -> torch.Tensor:
@@ -78,19 +76,21 @@ class _Head(nn.Module):
         for layer in (self.direct, self.shared[-1]):
             nn.init.orthogonal_(layer.weight, 0.01)
             nn.init.zeros_(layer.bias)
-        # from the start an attribute is the likelier to be asked about the more that is worth
+        # from the start a question is the likelier to be asked the more it is worth
         self.sharpness = nn.Parameter(torch.tensor(50.0))
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
         hidden, own = latent[:, : self.width], latent[:, self.width :]
-        own = own.unflatten(1, (len(PER_ATTRIBUTE), self.attributes))
-        mean, deviation, value = own.unbind(1)
+        about, item_value = own[:, :-1], own[:, -1:]
+        mean, deviation, value = about.unflatten(1, (len(PER_ATTRIBUTE), self.attributes)).unbind(1)
         digest = self.digest(hidden)[:, None].expand(-1, self.attributes, -1)
-        relative = value - value.amax(1, keepdim=True)
-        each = torch.stack([mean, deviation, value, self.sharpness * relative], dim=2)
-        scores = self.shared(torch.cat([digest, each], dim=2)).squeeze(2)
-        scores = scores + self.sharpness * relative + self.bias
-        return torch.cat([self.direct(hidden), scores], dim=1)
+        best = torch.maximum(item_value, value.amax(1, keepdim=True))
+        sharp = self.sharpness * (value - best)
+        each = torch.stack([mean, deviation, value, sharp], dim=2)
+        scores = self.shared(torch.cat([digest, each], dim=2)).squeeze(2) + sharp + self.bias
+        recommends, asks = self.direct(hidden).split(1, dim=1)
+        asks = asks + self.sharpness * (item_value - best)
+        return torch.cat([recommends, asks, scores], dim=1)
 
 
 class _AttributeLayers:
@@ -101,9 +101,8 @@ class _AttributeLayers:
         super().__init__(*args, **kwargs)
 
     def _build_mlp_extractor(self: Any) -> None:
-        attributes = int(self.action_space.n) - 2
-        summary = self.features_dim - len(PER_ATTRIBUTE) * attributes
-        self.mlp_extractor = _Trunk(summary, attributes, self.width)
+        own = len(PER_ATTRIBUTE) * (int(self.action_space.n) - 2) + 1
+        self.mlp_extractor = _Trunk(self.features_dim - own, own, self.width)
 
     def _build(self: Any, lr_schedule: Any) -> None:
         super()._build(lr_schedule)  # type: ignore[misc]

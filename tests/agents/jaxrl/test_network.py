@@ -17,6 +17,7 @@ SIZES = {
     "top_acceptance": 3,
     "target_mean": G,
     "target_std": G,
+    "item_question_value": 1,
     "question_value": G,
 }
 ENDS = np.cumsum(list(SIZES.values())).tolist()
