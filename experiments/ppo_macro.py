@@ -58,14 +58,14 @@ class Args:
     """further arguments of the environment: JSON, or key=value pairs"""
     seeds: int = 5
     """training seeds, from 0"""
-    total_steps: int = 122_880
+    total_steps: int = 61_440
     """environment steps of each"""
     n_envs: int = 128
     """conversations stepped together; 32 turns of each make a rollout"""
     batch_size: int = 1024
     """transitions in a minibatch"""
-    episodes: int = 1000
-    """evaluation users"""
+    episodes: int = 4000
+    """conversations with evaluation users"""
     runs: Path = Path("runs/ppo_macro")
     """where training leaves its checkpoints"""
     results: Path = Path(__file__).parent / "results"

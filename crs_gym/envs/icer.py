@@ -143,7 +143,7 @@ class IcerEnv(gymnasium.Env[np.ndarray, Any]):
 
     ## Version History
 
-    * v0: first version; open to change until it is declared fixed.
+    * v0: first version. What changes an episode's course, observations or rewards gets a new one.
     """  # noqa: E501
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
@@ -351,7 +351,7 @@ class IcerMacroEnv(IcerEnv):
 
     ## Version History
 
-    * v0: first version; open to change until it is declared fixed.
+    * v0: first version. What changes an episode's course, observations or rewards gets a new one.
     """
 
     _actions: ClassVar[tuple[str, ...]] = ("macro",)

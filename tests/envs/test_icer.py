@@ -33,8 +33,9 @@ FORMS = [
         for action in ("items", "candidates", "embedding")
         for observation in ("history", "belief")
     ),
+    ("crs/Icer-v0", {"observation": "index", "user_pool": 50}),
 ]
-IDS = [f"{i}-{'-'.join(k.values())}" for i, k in FORMS]
+IDS = [f"{i}-{'-'.join(map(str, k.values()))}" for i, k in FORMS]
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +289,21 @@ def test_layout_names_what_the_observation_holds(world_file, small_world):
     assert later[env.layout["questions"]] == pytest.approx(1 / 7)
 
 
+def test_index_observations_are_the_acts_themselves(world_file):
+    env = make("crs/Icer-v0", world_file, observation="index").unwrapped
+    observation, _ = env.reset(seed=0)
+    assert observation.dtype == env.observation_space.dtype == np.int32
+    rows = observation[env.layout["history"]].reshape(7, 9)
+    np.testing.assert_array_equal(rows, [[-1, -1, -1, -1, 0, -1, -1, -1, 0]] * 7)
+    env.step(np.array([1, 3, 7, 0]))
+    observation, *_ = env.step(np.array([2, 5, 7, 4]))
+    rows = observation[env.layout["history"]].reshape(7, 9)
+    (_, chosen), (_, answered) = env.turns()
+    np.testing.assert_array_equal(rows[0], [1, 3, 7, -1, 0, 3, [3, 7].index(chosen.item), -1, 0])
+    np.testing.assert_array_equal(rows[1], [2, 5, -1, 4, 1, 4, -1, 4, answered.direction])
+    assert observation[env.layout["turn"]] == 2
+
+
 def test_render_tells_the_conversation(world_file):
     env = make("crs/IcerMacro-v0", world_file, render_mode="ansi")
     env.reset(seed=0)
@@ -304,13 +320,14 @@ def test_render_tells_the_conversation(world_file):
     [
         ({"world": "atlantis"}, "unknown world 'atlantis'.*generated"),
         ({"action": "words"}, "unknown action 'words'; there are items, candidates, embedding"),
-        ({"observation": "x"}, "unknown observation 'x'; there are history, belief"),
+        ({"observation": "x"}, "unknown observation 'x'; there are history, index, belief"),
         ({"prior": "warm"}, "unknown prior 'warm'; there are 'cold', 'personal'"),
         ({"split": "test"}, "unknown split 'test'; there are 'train', 'evaluation'"),
         ({"slate_size": 1}, "slate_size must be between 2 and"),
         ({"slate_size": 10_000}, "slate_size must be between 2 and"),
         ({"max_turns": 0}, "max_turns must be at least 1"),
         ({"candidates": 1}, "candidates must be between"),
+        ({"user_pool": -1}, "user_pool must be at least 0, not -1"),
         ({"belief_samples": 3}, "even number"),
         ({"belief": "gut"}, "unknown belief 'gut'; there are metropolis, prior-samples"),
         ({"user_model": {"mood": 1.0}}, "unknown user-model parameters.*temperature"),

@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import crs_gym  # noqa: F401
 from crs_gym.acts import RecommenderKind
+from crs_gym.envs import core
 from crs_gym.envs.core import jit_proceed_batch, jit_restart_batch
 from crs_gym.envs.vector import IcerMacroVectorEnv, IcerVectorEnv
 from crs_gym.inference import PriorSamples
@@ -28,6 +29,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "items": ("crs/Icer-v0", {"action": "items"}),
     "candidates": ("crs/Icer-v0", {"action": "candidates", "prior": "personal"}),
     "embedding": ("crs/Icer-v0", {"action": "embedding"}),
+    "index": ("crs/Icer-v0", {"observation": "index", "user_pool": 32}),
     "macro": ("crs/IcerMacro-v0", {}),
 }
 
@@ -78,6 +80,7 @@ def blank(info: dict[str, Any]) -> dict[str, Any]:
     "pair",
     [
         *(pytest.param(("macro", mode), id=f"macro-{mode.value}") for mode in MODES),
+        pytest.param(("index", AutoresetMode.NEXT_STEP), id="index"),
         *(
             pytest.param((kind, AutoresetMode.SAME_STEP), id=kind, marks=pytest.mark.slow)
             for kind in ("items", "candidates", "embedding")
@@ -182,6 +185,25 @@ def test_episodes_of_rollout_are_those_of_make_vec(plane_world):
     assert over.all()
     np.testing.assert_array_equal(turns, played.turns)
     np.testing.assert_allclose(returns, played.reward, atol=1e-4)
+
+
+@pytest.mark.parametrize("prior", ["cold", "personal"])
+def test_large_batches_are_worked_on_in_groups(plane_world, monkeypatch, prior):
+    # weights, unlike draws of a posterior, do not turn a rounding into another belief
+    belief = {"belief": "prior-samples", "prior": prior}
+    arguments = {**SMALL, **belief, "world": plane_world}
+
+    def played() -> list[Any]:
+        jax.clear_caches()
+        env = gymnasium.make_vec("crs/IcerMacro-v0", 7, autoreset_mode="SameStep", **arguments)
+        env.action_space.seed(0)
+        return [env.reset(seed=3)[0], *(env.step(env.action_space.sample())[0] for _ in range(6))]
+
+    whole = played()
+    monkeypatch.setattr(core, "GROUP", 3)
+    for one, other in zip(whole, played(), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
+    jax.clear_caches()
 
 
 def test_stepping_what_is_over_needs_a_reset(plane_world):

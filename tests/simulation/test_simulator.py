@@ -24,6 +24,7 @@ from crs_gym.inference import population_prior
 from crs_gym.simulation import Simulator, episode_key, evaluation_keys, legal, seed_key
 from crs_gym.simulation.simulator import accepted_item
 from crs_gym.users import Context, UserModel
+from crs_gym.users.model import null_utility
 
 RECOMMEND, ASK_ITEM, ASK_ATTRIBUTE = RecommenderKind
 
@@ -106,6 +107,26 @@ def test_what_reset_knows_of_the_utilities(small_world, resets):
     utilities = np.asarray(resets.user.embedding)[:50] @ small_world.item_embeddings.T
     np.testing.assert_allclose(resets.utility_mean[:50], utilities.mean(1), atol=1e-5)
     np.testing.assert_allclose(resets.utility_best[:50], utilities.max(1), rtol=1e-5)
+
+
+def test_a_pool_of_users_is_chosen_from_evenly(small_world, goodness_of_fit):
+    simulator = Simulator.of(small_world, prior="personal", user_pool=40)
+    pool = simulator.pool
+    assert pool is not None
+    assert len(np.unique(pool.embedding, axis=0)) == 40
+    users = np.asarray(simulator.user_ids)[pool.row]
+    assert not small_world.evaluation[users].any()
+    met = reset_many(simulator, jax.random.split(jax.random.key(3), 4000))
+    which = np.argmax((met.user.embedding[:, None] == pool.embedding).all(-1), axis=1)
+    np.testing.assert_array_equal(met.user.embedding, pool.embedding[which])
+    assert goodness_of_fit(np.bincount(which, minlength=40), np.full(40, 1 / 40)) > 1e-4
+    np.testing.assert_array_equal(met.user_id, users[which])
+    np.testing.assert_array_equal(met.prior.mean, small_world.user_mean[users[which]])
+    utilities = np.asarray(met.user.embedding) @ small_world.item_embeddings.T
+    np.testing.assert_allclose(met.utility_mean, utilities.mean(1), atol=1e-5)
+    np.testing.assert_allclose(met.utility_best, utilities.max(1), rtol=1e-5)
+    null = null_utility(met.user.embedding, simulator.items, simulator.model)
+    np.testing.assert_allclose(met.utility_null, null, rtol=1e-5)
 
 
 def test_reset_begins_with_nothing_said(resets):
@@ -374,6 +395,7 @@ def test_rejected_items_are_not_offered_again_but_may_be_asked_about(small_world
     assert outcome.turn.response.kind == UserKind.CHOOSE
     np.testing.assert_array_equal(outcome.turn.act.slate, [10, 20])
     accepting = Simulator.of(small_world, user_model=ACCEPTING)
+    state = state._replace(utility_null=reset(accepting, seed_key(1)).utility_null)
     state, outcome = step(accepting, state, act_of(RECOMMEND, [20, 30]))
     np.testing.assert_array_equal(outcome.turn.act.slate, [NONE, 30])
     assert accepted_item(outcome.turn) == 30
@@ -402,6 +424,7 @@ def test_a_query_about_nothing_offers_nothing(simulator, kind):
         ({"max_turns": 0}, "max_turns must be at least 1, not 0"),
         ({"turn_cost": -0.1}, "turn_cost must be finite and at least 0, not -0.1"),
         ({"turn_cost": np.nan}, "turn_cost must be finite"),
+        ({"user_pool": -1}, "user_pool must be at least 0, not -1"),
         ({"user_model": {"patience": 2.0}}, r"patience.*there are temperature, .*patience_spread"),
     ],
 )
