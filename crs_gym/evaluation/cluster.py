@@ -143,8 +143,9 @@ def _knock(address: str) -> None:
 
 def _unreachable(address: str, error: Exception) -> str:
     return (
-        f"no Ray cluster at {address!r} ({error}); start one with `ray start --head` and give the "
-        "address that it prints, or take 'local' for this machine alone"
+        f"no Ray cluster to join at {address!r} ({error}); start one with `ray start --head` and "
+        "give the address that it prints (and set RAY_AUTH_MODE=token if it asks for a token), or "
+        "take 'local' for this machine alone"
     )
 
 

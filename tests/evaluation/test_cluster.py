@@ -39,7 +39,7 @@ def test_an_address_where_nothing_answers(monkeypatch, capsys):
             benchmark(policies=["random"], ray=address)
     with pytest.raises(SystemExit):
         main(["benchmark", "--ray", "127.0.0.1:1"])
-    assert capsys.readouterr().err.startswith("crs-gym: no Ray cluster at '127.0.0.1:1'")
+    assert capsys.readouterr().err.startswith("crs-gym: no Ray cluster to join at '127.0.0.1:1'")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ConnectionError, match="'127.0.0.1:1'"), connected("auto"):
         pass
