@@ -19,9 +19,11 @@ from crs_gym.inference import Inference
 from crs_gym.policies import make_policy
 from crs_gym.simulation import Episodes, Policy, Simulator, play
 
-# One processor for each task. XLA would start a thread for every processor of the machine, and on
-# a GPU every worker would claim its memory; neither changes what is computed on a processor.
-_WORKER = {"NPROC": "1", "JAX_PLATFORMS": "cpu"}
+WORKER_VARIABLES = {"NPROC": "1", "JAX_PLATFORMS": "cpu"}
+"""Environment of a worker. It has one processor, for which XLA would start as many threads as the
+machine has processors, and no part of a GPU, of which JAX would claim the memory.
+"""
+
 _RETRIES = 3
 _PATIENCE = 10.0
 
@@ -68,7 +70,9 @@ def play_on_cluster(
         ValueError: unknown names of policies.
         RuntimeError: a worker has another version of crs-gym, JAX or NumPy.
     """
-    remote = ray.remote(num_cpus=1, max_retries=_RETRIES, runtime_env={"env_vars": _WORKER})
+    remote = ray.remote(
+        num_cpus=1, max_retries=_RETRIES, runtime_env={"env_vars": WORKER_VARIABLES}
+    )
     build, play_chunk = remote(_build), remote(_play_chunk)
     versions = _versions()
     shared = [ray.put(_on_host(value)) for value in (train, simulator, inference)]
