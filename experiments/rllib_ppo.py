@@ -8,8 +8,8 @@ RLlib 2.60 wants exactly Gymnasium 1.2.2, so it has an environment of its own. B
 torch that suits the machine:
 
     python3.11 -m venv .venv-rllib
-    grep -v '^gymnasium==' requirements.lock > .venv-rllib/constraints.txt
-    .venv-rllib/bin/pip install -c .venv-rllib/constraints.txt -e . 'ray[rllib]' gymnasium==1.2.2
+    sed 's/^gymnasium==.*/gymnasium==1.2.2/' requirements.lock > .venv-rllib/constraints.txt
+    .venv-rllib/bin/pip install -c .venv-rllib/constraints.txt -e . 'ray[rllib]' torch
 
 Every runner steps its conversations by one compiled call. The trained policy plays the fixed
 evaluation users, and so do `random` and `belief-greedy`, which never asks. A run's folder holds
@@ -187,7 +187,6 @@ def config_of(args: Args, scale: Scale, steps: int) -> PPOConfig:
         .rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[args.width] * 2))
         .reporting(metrics_num_episodes_for_smoothing=500)
         .debugging(seed=args.seed, log_level="ERROR")
-        .fault_tolerance(restart_failed_env_runners=True)
     )
 
 
