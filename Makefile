@@ -6,11 +6,16 @@ TORCH_INDEX ?=
 WORLD ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP_ARGS ?= --quiet
+RLLIB_ARGS ?= --resume
 UPGRADE ?=
 
 comma := ,
 stamp := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 core_stamp := .venv-core/.installed
+oldest_stamp := .venv-oldest/.installed
+rllib_stamp := .venv-rllib/.installed
+# the oldest that is supported, and the one that RLlib wants
+oldest_gymnasium := gymnasium==1.2.2
 torch := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.lock)
 needs_torch := $(filter all bench lm sb3,$(subst $(comma), ,$(EXTRAS)))
 
@@ -18,10 +23,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test core-test lint lock clean
+.PHONY: help install demo test core-test test-oldest rllib lint lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables (current value):"
 	@echo "  EXTRAS=$(EXTRAS)      extras to install: sb3, marl, lm, ui, ray, openenv, bench, dev, all"
@@ -29,6 +34,7 @@ help:  ## show this list
 	@echo "  TORCH_INDEX=$(TORCH_INDEX)        package index to take torch from (say, PyTorch's CPU index)"
 	@echo "  WORLD=$(WORLD)              the world for the demo; the bundled one if empty"
 	@echo "  PYTEST_ARGS=$(PYTEST_ARGS)   arguments for pytest: by default two processes"
+	@echo "  RLLIB_ARGS=$(RLLIB_ARGS)   arguments for make rllib"
 
 install: $(stamp)  ## make .venv and install crs-gym with EXTRAS into it
 
@@ -40,6 +46,12 @@ test: install  ## run the tests
 
 core-test: $(core_stamp)  ## run the tests with the core alone, without any extra
 	.venv-core/bin/python -m pytest $(PYTEST_ARGS)
+
+test-oldest: $(oldest_stamp)  ## run the environments' tests with the oldest Gymnasium
+	.venv-oldest/bin/python -m pytest $(PYTEST_ARGS) tests/envs
+
+rllib: $(rllib_stamp)  ## train RLlib's PPO and compare it; RLLIB_ARGS="--help" lists its arguments
+	.venv-rllib/bin/python -m experiments.rllib_ppo $(RLLIB_ARGS)
 
 lint: install  ## check style, format and types
 	$(VENV)/bin/ruff check .
@@ -54,7 +66,7 @@ lock: .venv-lock/bin/uv  ## resolve requirements.lock again; UPGRADE=1 takes new
 		{ echo "requirements.lock: the lines above name one build or one index"; exit 1; }
 
 clean:  ## remove caches, builds and all environments but .venv
-	rm -rf .venv-core .venv-lock build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv-core .venv-oldest .venv-rllib .venv-lock build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Environments. pip is the last thing that `venv` makes, so a half-made one is made again.
@@ -73,12 +85,16 @@ $(torch) is missing. pip takes the build that your settings (find-links, indices
 endef
 export torch_note
 
+define take_torch
+	@if ! $(1)/bin/pip list --format freeze | grep -qE '^$(torch)(\+|$$)'; then \
+		echo "$$torch_note"; \
+		$(1)/bin/pip install --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(torch); \
+	fi
+endef
+
 $(stamp): pyproject.toml requirements.lock | $(VENV)/bin/pip
 ifneq ($(needs_torch),)
-	@if ! $(VENV)/bin/pip list --format freeze | grep -qE '^$(torch)(\+|$$)'; then \
-		echo "$$torch_note"; \
-		$(VENV)/bin/pip install --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(torch); \
-	fi
+	$(call take_torch,$(VENV))
 endif
 	@echo "Installing crs-gym[$(EXTRAS)] into $(VENV): some minutes the first time (PIP_ARGS= to watch)."
 	@$(VENV)/bin/pip install $(PIP_ARGS) -c requirements.lock -e '.[$(EXTRAS)]'
@@ -87,6 +103,21 @@ endif
 $(core_stamp): pyproject.toml requirements.lock | .venv-core/bin/pip
 	@echo "Installing the core of crs-gym into .venv-core: a minute or two the first time."
 	@.venv-core/bin/pip install $(PIP_ARGS) -c requirements.lock -e . pytest pytest-xdist hypothesis
+	@touch $@
+
+.venv-oldest/constraints.txt .venv-rllib/constraints.txt: %/constraints.txt: requirements.lock | %/bin/pip
+	@sed 's/^gymnasium==.*/$(oldest_gymnasium)/' $< > $@
+
+$(oldest_stamp): pyproject.toml .venv-oldest/constraints.txt
+	@echo "Installing crs-gym with $(oldest_gymnasium) into .venv-oldest: a minute or two the first time."
+	@.venv-oldest/bin/pip install $(PIP_ARGS) -c .venv-oldest/constraints.txt \
+		-e '.[marl]' pytest pytest-xdist hypothesis
+	@touch $@
+
+$(rllib_stamp): pyproject.toml .venv-rllib/constraints.txt
+	$(call take_torch,.venv-rllib)
+	@echo "Installing crs-gym and RLlib into .venv-rllib: some minutes the first time."
+	@.venv-rllib/bin/pip install $(PIP_ARGS) -c .venv-rllib/constraints.txt -e . 'ray[rllib]' $(torch)
 	@touch $@
 
 .venv-lock/bin/uv: | .venv-lock/bin/pip

@@ -207,6 +207,9 @@ class Benchmark:
     """Further arguments of the environment as JSON, e.g. '{"prior": "personal"}'."""
     out: Out = Path("runs/benchmark")
     """Folder for results and plot."""
+    ray: str | None = None
+    """Spread the work over a Ray cluster: local (this machine), auto (the one that runs here, or
+    RAY_ADDRESS), or host:port. The scores are the same as without."""
 
     def run(self) -> None:
         from rich.console import Console
@@ -222,6 +225,7 @@ class Benchmark:
             self.episodes,
             self.seed,
             kwargs,
+            ray=self.ray,
         )
         for result in results:
             write(result, self.out / "results")
@@ -273,7 +277,7 @@ def main(args: list[str] | None = None) -> None:
     )
     try:
         command.run()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"crs-gym: {error}", file=sys.stderr)
         raise SystemExit(1) from error
 

@@ -202,9 +202,6 @@ class IcerVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             for i in range(self.num_envs)
         )
 
-    def close_extras(self, **_: Any) -> None:
-        self.env.close()
-
     def __getstate__(self) -> dict[str, Any]:
         # typed random keys do not pickle; their data does
         state = dict(self.__dict__)

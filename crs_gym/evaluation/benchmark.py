@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import jax
 from tqdm import tqdm
 
 from crs_gym.envs.icer import IcerEnv
-from crs_gym.evaluation.results import Result
+from crs_gym.evaluation.cluster import Played, connected, play_on_cluster
+from crs_gym.evaluation.results import Result, machine
+from crs_gym.inference import Inference
 from crs_gym.policies import make_policy
-from crs_gym.simulation import Episodes, evaluation_keys, evaluation_seeds, play
+from crs_gym.simulation import Episodes, Simulator, evaluation_keys, evaluation_seeds, play
 from crs_gym.users import UserModel
+
+# episodes played together: floats differ between batch sizes, so every run takes the same
+_CHUNK = 256
 
 
 def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None, split: str) -> IcerEnv:
@@ -75,6 +83,7 @@ def benchmark(
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
     progress: bool = True,
+    ray: str | None = None,
 ) -> list[Result]:
     """Plays every policy on the same evaluation users.
 
@@ -84,27 +93,52 @@ def benchmark(
         episodes: users, each with one conversation.
         seed: which fixed list of evaluation users, at least 0.
         env_kwargs: arguments of the environment, JSON values; `split` is set here.
+        ray: address of a Ray cluster whose workers play, "local" for one on this machine; see
+            `crs_gym.evaluation.cluster`. Scores are the same as without; times are the workers'.
 
     Raises:
         ValueError: unknown names; the message lists what exists.
+        ImportError, ConnectionError: Ray, or its cluster, is not there.
     """
     kwargs = dict(env_kwargs or {})
-    train, env = (make_env(env_id, kwargs, split) for split in ("train", "evaluation"))
-    core = env.core
-    keys = evaluation_keys(seed, episodes)
-    chosen = []
+    with connected(ray) if ray is not None else nullcontext() as cluster:
+        train, env = (make_env(env_id, kwargs, split) for split in ("train", "evaluation"))
+        simulators = train.core.simulator, env.core.simulator
+        inference, keys = env.core.inference, evaluation_keys(seed, episodes)
+        arguments = policies, *simulators, inference, keys, _CHUNK, progress
+        play_all = _play_here if cluster is None else partial(play_on_cluster, cluster)
+        return [
+            result_of(
+                env,
+                env_id,
+                kwargs,
+                name,
+                played.episodes,
+                seed,
+                played.seconds,
+                policy_kwargs={"tuned": played.policy} if played.policy != name else {},
+                machine=played.machine,
+            )
+            for name, played in zip(policies, play_all(*arguments), strict=True)
+        ]
+
+
+def _play_here(
+    policies: Sequence[str],
+    train: Simulator,
+    simulator: Simulator,
+    inference: Inference,
+    keys: jax.Array,
+    chunk: int,
+    progress: bool,
+) -> Iterator[Played]:
     bar = tqdm(policies, desc="benchmark", unit="policy", disable=not progress)
     for name in bar:
         bar.set_postfix_str(name)
-        policy = make_policy(name, train.core.simulator, core.inference)
+        policy = make_policy(name, train, inference)
         begun = time.perf_counter()
-        played = play(core.simulator, policy, core.inference, keys)
-        seconds = time.perf_counter() - begun
-        tuned = {"tuned": policy.name} if policy.name != name else {}
-        chosen.append(
-            result_of(env, env_id, kwargs, name, played, seed, seconds, policy_kwargs=tuned)
-        )
-    return chosen
+        episodes = play(simulator, policy, inference, keys, chunk)
+        yield Played(policy.name, episodes, time.perf_counter() - begun, machine())
 
 
 def _relative(word: str) -> str:
