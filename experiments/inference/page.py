@@ -8,13 +8,14 @@ A table stands between `<!-- name -->` and `<!-- end -->`; what is written by ha
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tyro
 from scipy.stats import norm
+
+from experiments.pages import fill, table
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[2] / "docs" / "inference.md"
@@ -37,12 +38,6 @@ STEPS = ("update", "item query", "attribute queries", "recommendation", "sum")
 
 def load(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text())
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def nuts() -> str:
@@ -252,16 +247,7 @@ def main(page: Path = PAGE) -> None:
     Args:
         page: the file to fill.
     """
-
-    def fill(found: re.Match[str]) -> str:
-        name = found[1]
-        return f"<!-- {name} -->\n{PARTS[name]()}\n<!-- end -->"
-
-    text, count = re.subn(
-        r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page.read_text("utf-8"), flags=re.DOTALL
-    )
-    page.write_text(text, "utf-8")
-    print(f"{page}: {count} tables")
+    fill(page, PARTS)
 
 
 if __name__ == "__main__":
