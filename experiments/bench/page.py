@@ -68,8 +68,8 @@ def growth() -> str:
             f"{r['envs']:,}",
             f"{r['items']:,}",
             f"{r['peak GiB']:.1f}",
-            f"{r['s a step']:.2f}",
-            f"{r['steps/s']:,.0f}",
+            f"{r['first s']:.0f}",
+            "" if r["s a step"] is None else f"{r['s a step']:.2f}",
         ]
         for r in load("growth")["rows"]
     )
