@@ -72,6 +72,7 @@ def growth() -> str:
             "" if r["s a step"] is None else f"{r['s a step']:.2f}",
         ]
         for r in load("growth")["rows"]
+        if "failed" not in r
     )
     return table(
         ("environment", "observation", "envs", "items", "GiB", "s a step", "steps/s"), rows
