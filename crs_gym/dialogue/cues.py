@@ -24,7 +24,8 @@ class Cue(enum.Enum):
     REFUSE = enum.auto()  # wants none of what is offered
     LEAVE = enum.auto()
     OFFER = enum.auto()  # the recommender's
-    CHOOSE = enum.auto()  # asks for a choice
+    CHOOSE = enum.auto()  # asks for a choice of films
+    PREFER = enum.auto()  # asks for a preference, of films unless an attribute is named
     EMPTY = enum.auto()  # says that there is nothing to offer
     REFERENCE = enum.auto()  # names a film without offering it
 
@@ -44,8 +45,8 @@ _PHRASES = {
     "i like <film> more, i like <film> most, i'd rather watch <film>, i'd rather see <film>, "
     "i'd rather have <film>, my favourite is <film>, my favorite is <film>, <film> is better, "
     "<film> is my favourite, <film> is my favorite, <film> is the best, <film> is the one",
-    Cue.NO: "nope, nah, no thanks, no thank you, not really, not quite, sorry, on the contrary, "
-    "the opposite, no sorry",
+    Cue.NO: "nope, nah, no thanks, no thank you, not really, not quite, definitely not, of course "
+    "not, absolutely not, no way, on the contrary, the opposite",
     Cue.REFUSE: "i don't like it, i don't like that, i don't like this, i don't like <film>, "
     "i don't like them, i don't like these, i don't like those, don't like them, don't like it, "
     "i don't like any of them, i don't like any of these, i don't like any of those, "
@@ -57,26 +58,26 @@ _PHRASES = {
     "isn't what i'm after, aren't what i want, aren't what i'm looking for, not what i'm looking "
     "for, not interested, i'm not interested, something else, i'd rather see something else, "
     "i'd rather not, another one, i'll pass, i pass, i hate it, i hate them, i hate <film>",
-    Cue.LEAVE: "goodbye, good bye, bye, bye bye, i give up, leads nowhere, i'm leaving, never mind, "
-    "nevermind, forget it, forget about it, i quit, i'm done, i'm done here, let's stop, "
-    "i'll stop here, i want to stop",
-    Cue.OFFER: "might like, may like, could like, might enjoy, may enjoy, would enjoy, you'd enjoy, "
-    "will enjoy, you'll enjoy, you'll like, you'll love, you'd like <film>, would like <film>, "
-    "might love, how about, what about, i'd recommend, i recommend, i can recommend, i suggest, "
+    Cue.LEAVE: "goodbye, good bye, bye, bye bye, i give up, leads nowhere, i'm leaving, "
+    "never mind, nevermind, forget it, forget about it, i quit, i'm done, i'm done here, "
+    "let's stop, i'll stop here, i want to stop",
+    Cue.OFFER: "might like, may like, could like, might enjoy, may enjoy, would enjoy, "
+    "you'd enjoy, will enjoy, you'll enjoy, you'll like, you'll love, you'd like <film>, "
+    "would like <film>, might love, how about, what about, i'd recommend, i recommend, i can recommend, i suggest, "
     "i'd suggest, can suggest, try, consider, check out, have a look at, take a look at, "
     "here is, here are, you could watch, you should watch, watch <film>, i can offer, my pick is, "
     "my picks are, these are",
+    Cue.PREFER: "do you prefer, would you rather, what do you prefer",
     Cue.CHOOSE: "which of these, which of those, which of them, which one, which do you, "
-    "which would, which film, which movie, which you like best, which is, do you prefer, "
-    "would you rather, what do you prefer, if you had to choose",
+    "which would, which film, which movie, which you like best, which is, if you had to choose",
     Cue.EMPTY: "nothing new to offer, nothing left to offer, nothing more to offer, nothing to "
     "offer, nothing left to suggest, nothing more to suggest, nothing else that i could recommend, "
     "nothing left to recommend, nothing to recommend, nothing else to recommend, "
     "out of suggestions, out of ideas, no more suggestions",
     Cue.REFERENCE: "since you, because you, if you liked, if you like, if you enjoyed, you liked, "
     "you enjoyed, you loved, you mentioned, similar to, reminds, fans of, fan of, like <film>, "
-    "compared with, compared to, than, unlike, as in, sequel to, remake of, instead of, after <film>, "
-    "the director of, from the makers of, have you seen, did you like",
+    "compared with, compared to, than, unlike, as in, sequel to, remake of, instead of, "
+    "after <film>, the director of, from the makers of, have you seen, did you like",
 }
 
 
@@ -134,10 +135,13 @@ FILLERS = frozenset(
 """Words that a sentence keeps its meaning without."""
 
 AFTER_NO = frozenset(
-    "i id im ill we thanks thank sorry please do that this these those none not give show something "
-    "compared next could can rather neither it its nothing".split()
+    "i id im ill we thanks thank sorry please do that this these those none not give show "
+    "something compared next could can rather neither it its nothing".split()
 )
 """Words before which "no" is a whole sentence although its comma is missing."""
+
+PRONOUNS = frozenset("that this it one them these those film movie i".split())
+"""Words that stand for what was offered."""
 
 PLACES = {
     ("the", "first"): 0,

@@ -36,7 +36,8 @@ class Lexicon:
         attributes: G names that are all different.
         film, attribute: back from name to index.
         titles: key of a whole title to the items that have it.
-        aliases: key of a title without its article or its subtitle to the items it may mean.
+        aliases: key of a part of a title (without its article, the main part, the subtitle) to the
+            items that it may mean.
         keys: N tuples of the keys of each item, its whole title first.
         ordered: the keys of `titles` and `aliases`, sorted.
         numerals: key to the numbers in it, Arabic or Roman, which no spelling mistake may change.
@@ -107,7 +108,7 @@ def lexicon(world: World) -> Lexicon:
         keys=tuple(item_keys),
         ordered=tuple(sorted({*titles, *aliases})),
         numerals=numerals,
-        endings=tuple(_ENDING.search(title)[0] for title in world.titles),
+        endings=tuple("".join(_ENDING.findall(title)) for title in world.titles),
         years=tuple(int(year) for year in world.years),
         wishes={wording: frozenset(meant) for wording, meant in wishes.items()},
         longest_wish=max(map(len, wishes), default=0),
@@ -140,7 +141,8 @@ def numbers(tokens: Iterable[str]) -> tuple[str, ...]:
 
 
 def _aliases(title: str) -> set[str]:
-    whole = {title, title.partition(": ")[0]}
+    main, _, sub = title.partition(": ")
+    whole = {title, main, *([sub] if sub.count(" ") > 1 else [])}
     return whole | {
         name[len(article) :]
         for name in whole

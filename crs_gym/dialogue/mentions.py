@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from crs_gym.dialogue.cues import ORDINARY
+from crs_gym.dialogue.cues import ORDINARY, PLACES, SOMETHING
 from crs_gym.dialogue.lexicon import Lexicon, numbers
 from crs_gym.dialogue.text import Token
 
@@ -22,6 +22,7 @@ _BEFORE_YEAR = re.compile(r"[^(\[]{0,9}[(\[]\s*|[\s,\"'*_]{0,9}")
 _QUOTED = re.compile(r"\"[^\"]{1,120}\"|\*[^*]{1,120}\*|<movie_title>[^<]{1,120}<")
 _SMALL = frozenset("of the and a an in to with from on for at de la le el by".split())
 _FIRST_PERSON = frozenset("i im id ill ive".split())
+_SEQUEL = frozenset("ii iii iv vi vii viii ix part episode chapter vol volume".split())
 _LONGEST_TITLE = 14  # tokens
 
 
@@ -53,9 +54,18 @@ class Mentions(NamedTuple):
 
 
 class _Found(NamedTuple):
+    """A candidate; of overlapping ones the lowest rank stays."""
+
     mention: Mention
-    rank: tuple[int, ...]
+    rank: tuple[int, int]
     certain: bool
+
+
+class Close(NamedTuple):
+    """Films whose titles are as close to a passage as any, and how many slips away."""
+
+    items: tuple[int, ...]
+    slips: int
 
 
 def find_films(
@@ -72,7 +82,9 @@ def find_films(
         table: the films of the act that the text replies to.
     """
     search = _Search(text, tokens, names, table)
-    found = [*search.exact(), *search.dated(), *search.set_apart(), *search.on_the_table()]
+    found = search.exact()
+    search.settle(found)
+    found += [*search.dated(), *search.set_apart(), *search.on_the_table(), *search.by_place()]
     taken: set[int] = set()
     kept: list[_Found] = []
     for candidate in sorted(found, key=lambda one: one.rank):
@@ -86,11 +98,11 @@ def find_films(
     return Mentions(named, doubtful, search.listed(named, doubtful))
 
 
-def closest(passage: Sequence[str], names: Lexicon, year: int = 0) -> tuple[int, ...]:
+def closest(passage: Sequence[str], names: Lexicon, year: int = 0) -> Close:
     """The films whose titles differ least from a passage, by so little that it is a slip.
 
     One slip (a letter too many, too few, wrong, or two swapped) is allowed from 4 letters on, two
-    from 8, three from 14; numbers have to be right. Several films where they are equally close.
+    from 8, three from 14; numbers have to be right. No films where nothing is as close.
 
     Args:
         passage: keys of its tokens.
@@ -111,12 +123,10 @@ def closest(passage: Sequence[str], names: Lexicon, year: int = 0) -> tuple[int,
             items = tuple(i for i in items if names.years[i] in (year, 0))
         if items:
             best, least = ([*best, items] if distance == least else [items]), int(distance)
-    return tuple(dict.fromkeys(item for items in best for item in items))
+    return Close(tuple(dict.fromkeys(item for items in best for item in items)), least)
 
 
-def decide(
-    key: str, names: Lexicon, year: int = 0, table: Sequence[int] = ()
-) -> tuple[int, ...]:
+def decide(key: str, names: Lexicon, year: int = 0, table: Sequence[int] = ()) -> tuple[int, ...]:
     """The films that a key of `names` means: by the year, by what is on the table, by whole title.
 
     A year that is one off is forgiven where it leaves one film.
@@ -124,7 +134,7 @@ def decide(
     pools = [names.titles.get(key, ()), names.aliases.get(key, ())]
     if year:
         same = [tuple(i for i in pool if names.years[i] == year) for pool in pools]
-        near = tuple(i for pool in pools for i in pool if abs(names.years[i] - year) == 1)
+        near = tuple(i for i in pools[0] if abs(names.years[i] - year) == 1)
         undated = tuple(i for i in pools[0] if not names.years[i])
         pools = [*same, near if len(near) == 1 else (), undated]
     seen = [tuple(i for i in pool if i in table) for pool in pools]
@@ -139,12 +149,14 @@ class _Search:
     ) -> None:
         self.text, self.tokens, self.names, self.table = text, tokens, names, table
         self.lookups = LOOKUPS
+        self.settled: set[int] = set()
         shouted = not any(character.islower() for character in text)
         capitals = (t.capital and not t.first and t.key not in _FIRST_PERSON for t in tokens)
         self.caseless = shouted or not any(capitals)
         starts = [t.start for t in tokens]
         spans = (match.span() for match in _QUOTED.finditer(text))
         self.quoted = {(bisect_left(starts, a), bisect_left(starts, b)) for a, b in spans}
+        self.runs = self._runs()
         self.dates = {place for place in range(1, len(tokens)) if self._is_date(place)}
 
     def exact(self) -> list[_Found]:
@@ -161,31 +173,41 @@ class _Search:
             mention = self._mention(first, last + (year > 0), items)
             marked = year > 0 or (first, last) in self.quoted
             certain = marked or self._looks_like_a_name(first, last, items)
-            found.append(_Found(mention, (0 if year else 2, first - last, 0), certain))
+            found.append(_Found(mention, (0 if year else 2, -len(key)), certain))
         return found
+
+    def settle(self, exact: Sequence[_Found]) -> None:
+        """Titles that are right to the year need no search for slips."""
+        self.settled = {
+            place
+            for mention, rank, _ in exact
+            if rank[0] == 0 and mention.items
+            for place in range(mention.first, mention.last)
+        }
 
     def dated(self) -> list[_Found]:
         """Misspelt titles with the year in brackets; nothing else ends so, so it is certain."""
         found = []
-        for place in sorted(self.dates):
+        for place in sorted(self.dates - self.settled):
             if not re.search(r"[(\[]", self.tokens[place].gap):
                 continue
             year = int(self.tokens[place].key)
-            best: _Found | None = None
-            for first in range(max(0, place - _LONGEST_TITLE), place):
-                if items := self._closest(first, place, year):
-                    mention = self._mention(first, place + 1, items)
-                    best = _Found(mention, (1, first - place, 1), True)
-                    break
-            found.append(best or _Found(self._unknown(place), (1, 0, 2), True))
+            close = (
+                self._close(first, place, place + 1, (1, 0), year=year)
+                for first in range(max(0, place - _LONGEST_TITLE), place)
+            )
+            unknown = _Found(self._unknown(place), (1, 1), True)
+            found.append(next((one for one in close if one), unknown))
         return found
 
     def set_apart(self) -> list[_Found]:
         """Misspelt titles in quotes or with capitals."""
         found = []
-        for first, last in sorted({*self.quoted, *self._runs()}):
-            if items := self._closest(first, last):
-                found.append(_Found(self._mention(first, last, items), (2, first - last, 1), True))
+        for first, last in sorted({*self.quoted, *self.runs}):
+            if not self.settled.isdisjoint(range(first, last)):
+                continue
+            if close := self._close(first, last, last):
+                found.append(close._replace(certain=True))
         return found
 
     def on_the_table(self) -> list[_Found]:
@@ -198,25 +220,39 @@ class _Search:
                     joined = "".join(t.key for t in self.tokens[first:last])
                     if not 0 < OSA.distance(joined, key, score_cutoff=slips) <= slips:
                         continue
-                    if items := self._closest(first, last):
-                        found.append(
-                            _Found(
-                                self._mention(first, last, items),
-                                (2, first - last, 1),
-                                self._looks_like_a_name(first, last, items),
-                            )
-                        )
+                    if close := self._close(first, last, last):
+                        found.append(close)
+        return found
+
+    def by_place(self) -> list[_Found]:
+        """Films of the table that are counted off: "the second one"."""
+        found = []
+        for first in range(len(self.tokens) - 1):
+            place = PLACES.get((self.tokens[first].key, self.tokens[first + 1].key))
+            if place is None or not -len(self.table) <= place < len(self.table) > 1:
+                continue
+            last = first + 2
+            if last < len(self.tokens) and self.tokens[last].key in ("one", "film", "movie"):
+                last += 1
+            if (
+                last == len(self.tokens)
+                or self.tokens[last].opens
+                or (self.tokens[last].key in ORDINARY - SOMETHING)
+            ):
+                mention = self._mention(first, last, (self.table[place],))
+                found.append(_Found(mention, (3, 0), True))
         return found
 
     def whole(self, mention: Mention, taken: set[int]) -> Mention:
         """The mention, or an unknown film where it is but a part of a longer name."""
-        beyond = [mention.first - 1] if not self.tokens[mention.first].gap.strip() else []
-        if mention.last < len(self.tokens) and not self.tokens[mention.last].gap.strip():
-            beyond.append(mention.last)
-        for place in beyond:
-            if 0 <= place and place not in taken and self._is_name(place):
-                first, last = min(place, mention.first), max(place + 1, mention.last)
-                return self._mention(first, last, ())
+        for first, last in self.runs:
+            if first < mention.last and mention.first < last:
+                beyond = (n for n in range(first, last) if n not in taken and self._is_name(n))
+                if next(beyond, None) is not None:
+                    return self._mention(min(first, mention.first), max(last, mention.last), ())
+        after = self.tokens[mention.last] if mention.last < len(self.tokens) else None
+        if after and not after.gap.strip() and (after.key in _SEQUEL or after.key.isdigit()):
+            return self._mention(mention.first, mention.last + 1, ())
         return mention
 
     def listed(self, named: Sequence[Mention], doubtful: Sequence[Mention]) -> str:
@@ -231,10 +267,11 @@ class _Search:
                 if not 0 <= place < len(self.tokens) or place in films:
                     continue
                 beside = self.tokens[place + 1 if step < 0 else place]
-                if joined or ("," in beside.gap and not beside.first):
-                    if place in doubts or self._is_name(place):
-                        return doubts.get(place, self._word(place))
-                if self.tokens[place - step].key == "or":
+                close = joined or ("," in beside.gap and not beside.first)
+                if close and (place in doubts or self._is_name(place)):
+                    return doubts.get(place, self._word(place))
+                link = self.tokens[place - step]
+                if link.key == "or" and not ("," in link.gap and mention.last - 1 in self.dates):
                     return self._word(place)
         return ""
 
@@ -272,9 +309,7 @@ class _Search:
 
     def _is_name(self, place: int) -> bool:
         token = self.tokens[place]
-        return (
-            token.capital and not token.first and not self.caseless and token.key not in ORDINARY
-        )
+        return token.capital and not token.first and not self.caseless and token.key not in ORDINARY
 
     def _runs(self) -> list[tuple[int, int]]:
         """Passages of words with capitals, small words between them allowed."""
@@ -307,21 +342,32 @@ class _Search:
                 length += len(self.tokens[place].key)
                 if length > len(key) + slips:
                     break
+                if place in self.settled:
+                    break
                 if length >= len(key) - slips:
                     windows.append((first, place + 1))
         return windows
 
-    def _closest(self, first: int, last: int, year: int = 0) -> tuple[int, ...]:
-        passage = [t.key for t in self.tokens[first:last]]
-        if self.lookups == 0 or not 4 <= sum(map(len, passage)) <= 120:
-            return ()
+    def _close(
+        self, first: int, end: int, last: int, rank: tuple[int, int] | None = None, year: int = 0
+    ) -> _Found | None:
+        """The film nearly called like the words up to `end`; the mention goes up to `last`."""
+        passage = [t.key for t in self.tokens[first:end]]
+        length = sum(map(len, passage))
+        if self.lookups == 0 or not 4 <= length <= 120:
+            return None
         self.lookups -= 1
-        items = closest(passage, self.names, year)
-        return tuple(i for i in items if i in self.table) or items
+        items, slips = closest(passage, self.names, year)
+        if not items:
+            return None
+        items = tuple(i for i in items if i in self.table) or items
+        certain = year > 0 or self._looks_like_a_name(first, end, items)
+        return _Found(self._mention(first, last, items), rank or (2, 3 * slips - length), certain)
 
     def _mention(self, first: int, last: int, items: tuple[int, ...]) -> Mention:
-        text = self.text[self.tokens[first].start : self.tokens[last - 1].end]
-        return Mention(first, last, items, text)
+        start, end = self.tokens[first].start, self.tokens[last - 1].end
+        closed = self.text[end : end + 1] in (")", "]") and last - 1 in self.dates
+        return Mention(first, last, items, self.text[start : end + closed])
 
     def _unknown(self, place: int) -> Mention:
         """The year at `place` with the words before it that seem to be the title."""

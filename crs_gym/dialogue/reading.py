@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from crs_gym.dialogue.cues import (
@@ -16,7 +17,7 @@ from crs_gym.dialogue.cues import (
     LONGEST_PHRASE,
     NEGATORS,
     PHRASES,
-    PLACES,
+    PRONOUNS,
     SOMETHING,
     WANTS,
     WISH,
@@ -84,25 +85,20 @@ class Reading:
         """The words without what a sentence keeps its meaning without."""
         return tuple(t.key for t in self.row if t.key not in FILLERS)
 
-    @property
-    def place(self) -> int | None:
-        """The place of a slate that is named ("the second one"), -1 the last; None if not one."""
-        keys = [t.key for t in self.row]
-        found = {PLACES[pair] for pair in zip(keys, keys[1:], strict=False) if pair in PLACES}
-        return found.pop() if len(found) == 1 else None
-
     def unwished(self) -> str:
         """Why the wording of an attribute may not be a wish; "" where it is one."""
         for place, _, words in self.wishes:
             before = [t.key for t in self._clause_before(place)]
             core = [key for key in before if key not in FILLERS]
-            if AGAINST & set(before) or before[-1:] == ["to"]:
+            if (
+                AGAINST & set(before)
+                or before[-1:] == ["to"]
+                or self._excepted(place - len(before))
+            ):
                 return "it is not clear whether that is wanted or not"
             if self._opposed(place, words):
                 return "a wish and a no stand together"
-            wanted = bool(WANTS & set(core)) or ("you", "have") in zip(
-                before, before[1:], strict=False
-            )
+            wanted = WANTS & set(core) or ("you", "have") in pairwise(before)
             judged = words[0] in ("too", "not")
             stated = COPULAS & set(core) and "there" not in core
             if stated and not wanted and not judged:
@@ -111,20 +107,19 @@ class Reading:
                 return "it is not said whether that is wanted"
         return ""
 
-    def referents(self) -> tuple[int, ...]:
-        """Numbers of the films that a wish is compared with."""
-        keys = [t.key for t in self.row]
-        numbers, n = [], 0
-        for place, key in enumerate(keys):
-            if key != FILM:
-                continue
-            if any(tuple(keys[place - len(w) : place]) == w for w in _COMPARING if place >= len(w)):
-                numbers.append(n)
-            n += 1
-        return tuple(numbers)
+    def unexplained(self) -> bool:
+        """Whether words are left over that belong to no phrase and carry a meaning of their own."""
+        phrased = self._phrased()
+        return any(
+            token.key not in FILLERS | PRONOUNS | {FILM} and n not in phrased
+            for n, token in enumerate(self.row)
+        )
+
+    def _phrased(self) -> set[int]:
+        return {n for place, size, _ in self.cues for n in range(place, place + size)}
 
     def _left_over(self, words: frozenset[str]) -> str:
-        phrased = {n for place, size, _ in self.cues for n in range(place, place + size)}
+        phrased = self._phrased()
         return next(
             (t.key for n, t in enumerate(self.row) if t.key in words and n not in phrased), ""
         )
@@ -134,6 +129,14 @@ class Reading:
         while first and not self.row[first].opens:
             first -= 1
         return self.row[first:place]
+
+    def _excepted(self, start: int) -> bool:
+        """Whether a clause goes on from "anything but"."""
+        return (
+            self.row[start].key == "but"
+            and start > 0
+            and self.row[start - 1].key in ("anything", "everything", "all", "nothing")
+        )
 
     def _opposed(self, place: int, words: Sequence[str]) -> bool:
         """A no after the wish, a refusal in its clause, or "no" just before it."""
@@ -150,10 +153,6 @@ class Reading:
 
 
 _AROUND = "()[]\"'*_<>"
-_COMPARING = tuple(
-    tuple(words.split())
-    for words in ("than", "compared with", "compared to", "next to", "than in", "like", "but")
-)
 
 
 def read(text: str, names: Lexicon, table: Sequence[int] = ()) -> Reading:
@@ -230,8 +229,8 @@ def _cue_at(row: Sequence[Token], keys: Sequence[str], place: int) -> tuple[int,
     for size in range(min(LONGEST_PHRASE, len(keys) - place), 0, -1):
         if cue := PHRASES.get(tuple(keys[place : place + size])):
             return size, cue
-    if keys[place] == "no" and row[place].opens:
+    if keys[place] in ("no", "none") and row[place].opens:
         after = place + 1
         if after == len(row) or row[after].opens or keys[after] in AFTER_NO:
-            return 1, Cue.NO
+            return 1, Cue.NO if keys[place] == "no" else Cue.REFUSE
     return 1, None

@@ -156,9 +156,7 @@ def _titles(items: Sequence[int], world: World) -> str:
 def _wordings(attribute: int, direction: int, world: World) -> dict[str, str]:
     """A world without long wordings makes them from the short ones."""
     words = world.attributes[attribute]
-    short, long = (
-        (words.more, words.more_long) if direction > 0 else (words.less, words.less_long)
-    )
+    short, long = (words.more, words.more_long) if direction > 0 else (words.less, words.less_long)
     return {"short": short, "long": long or f"something {short}"}
 
 

@@ -63,11 +63,11 @@ class Token(NamedTuple):
         return self.first or self.key == "but" or _CLAUSE_END.search(self.gap) is not None
 
 
-def too_long(text: str) -> NotUnderstood | None:
-    """Refuses text of more than `MAX_LENGTH` characters."""
-    if len(text) <= MAX_LENGTH:
+def too_long(text: str, limit: int = MAX_LENGTH) -> NotUnderstood | None:
+    """Refuses text of more than `limit` characters."""
+    if len(text) <= limit:
         return None
-    return NotUnderstood(f"the text is longer than {MAX_LENGTH:,} characters")
+    return NotUnderstood(f"the text is longer than {limit:,} characters")
 
 
 def normalise(text: str) -> str:

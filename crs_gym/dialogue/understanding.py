@@ -48,15 +48,10 @@ def understand(text: str, world: World) -> ReadableRecommenderAct | NotUnderstoo
         return films
     if reading.listed:
         return NotUnderstood(f"it is not clear whether {reading.listed!r} is a film")
-    if reading.wishes and reading.question and not reading.hears(Cue.CHOOSE, Cue.OFFER):
+    if reading.wishes and reading.question:
+        if reading.hears(Cue.CHOOSE, Cue.OFFER):
+            return NotUnderstood("it is not clear whether films are offered or a question is asked")
         return _asked(reading, films, names)
-    if reading.wishes and reading.question and not reading.hears(Cue.CHOOSE):
-        compared = _asked(reading, films, names)
-        return (
-            NotUnderstood("it is not clear whether films are offered or a question is asked")
-            if isinstance(compared, NotUnderstood)
-            else compared
-        )
     if reading.denied or reading.hears(Cue.LEAVE, Cue.NO):
         if not films and reading.hears(Cue.EMPTY):
             return Recommendation(())
@@ -69,7 +64,7 @@ def understand(text: str, world: World) -> ReadableRecommenderAct | NotUnderstoo
         return NotUnderstood("films are named, and yet nothing is offered")
     if reading.hears(Cue.REFERENCE) or reading.hedged in ("if", "unless", "except", "why"):
         return NotUnderstood("some film may be named without being offered")
-    if reading.hears(Cue.CHOOSE):
+    if reading.hears(Cue.CHOOSE, Cue.PREFER):
         return _NO_MEANING if reading.wishes else ItemQuery(films)
     if reading.hears(Cue.OFFER) or set(reading.bare) <= {FILM}:
         return Recommendation(films)
@@ -99,6 +94,8 @@ def understand_response(
         return NotUnderstood(f"{names.films[stranger]} is not among the films spoken of")
     if reading.hears(Cue.LEAVE):
         return _leaving(reading)
+    if isinstance(act, AttributeQuery) and reading.bare in (("more",), ("less",)):
+        return Answer(act.attribute, 1 if reading.bare == ("more",) else -1)
     if reading.denied:
         return NotUnderstood(f"it is not clear what {reading.denied!r} refers to")
     match act:
@@ -174,18 +171,9 @@ def _answer(reading: Reading, act: AttributeQuery, names: Lexicon) -> Answer | N
         return Answer(*wish)
     if reading.question or reading.hedged or not said:
         return NotUnderstood("neither more nor less is asked for")
-    if any(key not in (FILM, "nope", "nah") and not _spoken(reading, key) for key in reading.bare):
+    if reading.unexplained():
         return NotUnderstood("yes or no is said, but not what for")
     return Answer(act.attribute, said)
-
-
-def _spoken(reading: Reading, key: str) -> bool:
-    """Whether a word belongs to a phrase that was heard."""
-    return any(
-        reading.row[n].key == key
-        for place, size, _ in reading.cues
-        for n in range(place, place + size)
-    )
 
 
 def _choice(reading: Reading, films: Sequence[int], act: ItemQuery) -> Choice | NotUnderstood:
@@ -203,7 +191,7 @@ def _verdict(
             return NotUnderstood("both yes and no are said")
         if films and set(films) != set(act.items):
             return NotUnderstood("not all the films offered are refused")
-        if reading.question or (reading.place is not None and len(act.items) > 1):
+        if reading.question:
             return _NO_MEANING
         return Reject()
     item = _taken(reading, films, act.items, Cue.YES, Cue.TAKE)
@@ -214,20 +202,16 @@ def _taken(
     reading: Reading, films: Sequence[int], slate: Sequence[int], *cues: Cue
 ) -> int | NotUnderstood:
     """The one film of the slate that is taken."""
-    place = reading.place
-    if len(films) > 1 or (films and place is not None):
+    if len(films) > 1:
         return NotUnderstood("more than one film is named")
-    only = set(reading.bare) <= {FILM, "first", "second", "third", "fourth", "last", "former"}
-    if not (reading.hears(*cues) or (only and (films or place is not None))):
+    clear = not reading.unexplained()
+    sure = reading.hears(*cues) and (clear or (films and reading.hears(Cue.TAKE, Cue.BEST)))
+    if not sure and not (clear and films):
         return NotUnderstood("neither a yes nor a no is said")
     if reading.question or reading.hedged:
         return NotUnderstood("it is not clear whether a film is taken")
-    if films:
-        return films[0]
-    if place is not None and place < len(slate):
-        return slate[place]
-    if place is None and len(slate) == 1:
-        return slate[0]
+    if films or len(slate) == 1:
+        return films[0] if films else slate[0]
     return NotUnderstood("it is not said which of the films is taken")
 
 
@@ -245,15 +229,13 @@ def _critique(
         return NotUnderstood("a film is taken and criticised at once")
     if not act.items:
         return NotUnderstood("there is no film to compare with")
-    compared = {films[n] for n in reading.referents() if n < len(films)} or set(films)
-    if len(compared) > 1:
+    if len(films) > 1:
         return NotUnderstood("it is not clear which film is compared with")
-    if compared:
-        return Critique(compared.pop(), *wish)
+    if films:
+        return Critique(films[0], *wish)
     if doubt := next((m for m in reading.doubtful if set(m.items) & set(act.items)), None):
         return NotUnderstood(f"it is not clear whether {doubt.name!r} is a film")
     furthest = max(
         act.items, key=lambda i: -wish.direction * float(world.attribute_scores[i, wish.attribute])
     )
     return Critique(furthest, *wish)
-
