@@ -26,6 +26,7 @@ class Cue(enum.Enum):
     OFFER = enum.auto()  # the recommender's
     CHOOSE = enum.auto()  # asks for a choice of films
     PREFER = enum.auto()  # asks for a preference, of films unless an attribute is named
+    ASK = enum.auto()  # asks about an attribute
     EMPTY = enum.auto()  # says that there is nothing to offer
     REFERENCE = enum.auto()  # names a film without offering it
 
@@ -39,7 +40,7 @@ _PHRASES = {
     "i'll watch, i accept, i'd love to watch, i'd love to see, i'd like to watch, i'd like to see, "
     "i want to watch, i want to see, i'd love <film>, i'd like <film>, i want <film>, "
     "i'll have <film>, i pick, i'll pick, i choose, i'd choose, i'll choose, give me <film>, "
-    "<film> please, <film> it is, <film> sounds good, <film> sounds great, <film> sounds perfect, "
+    "<film> it is, <film> sounds good, <film> sounds great, <film> sounds perfect, "
     "<film> is perfect, <film> would be perfect, <film> for me",
     Cue.BEST: "i prefer <film>, i'd prefer <film>, i like <film> best, i like <film> better, "
     "i like <film> more, i like <film> most, i'd rather watch <film>, i'd rather see <film>, "
@@ -65,8 +66,9 @@ _PHRASES = {
     "you'd enjoy, will enjoy, you'll enjoy, you'll like, you'll love, you'd like <film>, "
     "would like <film>, might love, how about, what about, i'd recommend, i recommend, i can recommend, i suggest, "
     "i'd suggest, can suggest, try, consider, check out, have a look at, take a look at, "
-    "here is, here are, you could watch, you should watch, watch <film>, i can offer, my pick is, "
+    "here is, here are, you could watch, you should watch, i can offer, my pick is, "
     "my picks are, these are",
+    Cue.ASK: "would you like, would you prefer, do you want, should i look, do you feel like",
     Cue.PREFER: "do you prefer, would you rather, what do you prefer",
     Cue.CHOOSE: "which of these, which of those, which of them, which one, which do you, "
     "which would, which film, which movie, which you like best, which is, if you had to choose",
@@ -170,6 +172,6 @@ ORDINARY = frozenset(
     | FILLERS
     | {word for place in PLACES for word in place}
     | set("it her him his them they he she us me up on in of to at by as all big once others thing "
-          "things this that there what when where how too good bad new old day night".split())
+          "things starting think regarding compared next this that there what when where how too good bad new old day night".split())
 )  # fmt: skip
 """Words of everyday speech: a title made of these alone counts only where it is set apart."""

@@ -20,7 +20,8 @@ LOOKUPS = 48
 _YEAR = re.compile(r"(?:18[89]|19\d|20\d)\d")
 _BEFORE_YEAR = re.compile(r"[^(\[]{0,9}[(\[]\s*|[\s,\"'*_]{0,9}")
 _QUOTED = re.compile(r"\"[^\"]{1,120}\"|\*[^*]{1,120}\*|<movie_title>[^<]{1,120}<")
-_SMALL = frozenset("of the and a an in to with from on for at de la le el by".split())
+_ONE_NAME = re.compile(r"[ :'&-]*")
+_SMALL = frozenset("of the and a an in to with from on for at de la le el by as is".split())
 _FIRST_PERSON = frozenset("i im id ill ive".split())
 _SEQUEL = frozenset("ii iii iv vi vii viii ix part episode chapter vol volume".split())
 _LONGEST_TITLE = 14  # tokens
@@ -192,9 +193,10 @@ class _Search:
             if not re.search(r"[(\[]", self.tokens[place].gap):
                 continue
             year = int(self.tokens[place].key)
+            start = max((n + 1 for n in self.settled if n < place), default=0)
             close = (
                 self._close(first, place, place + 1, (1, 0), year=year)
-                for first in range(max(0, place - _LONGEST_TITLE), place)
+                for first in range(max(start, place - _LONGEST_TITLE), place)
             )
             unknown = _Found(self._unknown(place), (1, 1), True)
             found.append(next((one for one in close if one), unknown))
@@ -247,33 +249,47 @@ class _Search:
         """The mention, or an unknown film where it is but a part of a longer name."""
         for first, last in self.runs:
             if first < mention.last and mention.first < last:
-                beyond = (n for n in range(first, last) if n not in taken and self._is_name(n))
-                if next(beyond, None) is not None:
+                rest = [n for n in range(first, last) if n not in taken and self._is_name(n)]
+                if any(self.tokens[n].key not in ORDINARY for n in rest):
                     return self._mention(min(first, mention.first), max(last, mention.last), ())
         after = self.tokens[mention.last] if mention.last < len(self.tokens) else None
-        if after and not after.gap.strip() and (after.key in _SEQUEL or after.key.isdigit()):
+        sequel = after and (after.key in _SEQUEL or after.key.isdigit()) and not after.gap.strip()
+        subtitle = after and after.gap.startswith(":") and mention.last - 1 not in self.dates
+        if sequel or subtitle:
             return self._mention(mention.first, mention.last + 1, ())
         return mention
 
     def listed(self, named: Sequence[Mention], doubtful: Sequence[Mention]) -> str:
-        """A passage beside a film, with only a comma or "or" between, that is no film for sure."""
+        """A word beside a film, with only a comma or "or" between, that may be a film as well.
+
+        Where every film has its year, only a word that looks like a name may be one.
+        """
         films = {place for mention in named for place in range(mention.first, mention.last)}
         doubts = {place: m.name for m in doubtful for place in range(m.first, m.last)}
+        dated = all(mention.last - 1 in self.dates for mention in named)
         for mention in named:
+            if mention.first - 1 in films and _ONE_NAME.fullmatch(self.tokens[mention.first].gap):
+                return mention.name
             for step, place in ((-1, mention.first - 1), (1, mention.last)):
-                joined = False
-                while 0 <= place < len(self.tokens) and self.tokens[place].key in ("or", "and"):
-                    joined, place = True, place + step
-                if not 0 <= place < len(self.tokens) or place in films:
+                near = False
+                while self._at(place) in ("or", "and"):
+                    near, place = True, place + step
+                if not self._at(place) or place in films:
                     continue
-                beside = self.tokens[place + 1 if step < 0 else place]
-                close = joined or ("," in beside.gap and not beside.first)
-                if close and (place in doubts or self._is_name(place)):
+                beside = self.tokens[max(place, place - step)]
+                near |= "," in beside.gap
+                near |= step > 0 and not dated and not beside.opens
+                if not near:
+                    continue
+                if place in doubts or self._is_name(place):
                     return doubts.get(place, self._word(place))
-                link = self.tokens[place - step]
-                if link.key == "or" and not ("," in link.gap and mention.last - 1 in self.dates):
+                alone = self._at(place - step) == "or" and "," not in self.tokens[place - step].gap
+                if alone or (not dated and self._at(place) not in ORDINARY):
                     return self._word(place)
         return ""
+
+    def _at(self, place: int) -> str:
+        return self.tokens[place].key if 0 <= place < len(self.tokens) else ""
 
     def _word(self, place: int) -> str:
         return self.text[self.tokens[place].start : self.tokens[place].end]
@@ -297,7 +313,9 @@ class _Search:
 
     def _looks_like_a_name(self, first: int, last: int, items: Sequence[int]) -> bool:
         passage = self.tokens[first:last]
-        if len(self.tokens) == last - first and not all(t.key in ("no", "yes") for t in passage):
+        if all(token.key == "no" for token in passage):
+            return False
+        if len(self.tokens) == len(passage):
             return True
         ordinary = all(t.key in ORDINARY or t.key.isdigit() for t in passage)
         here = any(item in self.table for item in items)
@@ -309,7 +327,7 @@ class _Search:
 
     def _is_name(self, place: int) -> bool:
         token = self.tokens[place]
-        return token.capital and not token.first and not self.caseless and token.key not in ORDINARY
+        return token.capital and not (token.first or self.caseless or token.key in _FIRST_PERSON)
 
     def _runs(self) -> list[tuple[int, int]]:
         """Passages of words with capitals, small words between them allowed."""
@@ -376,7 +394,7 @@ class _Search:
             token = self.tokens[first]
             if first != place and (token.first or token.gap.strip(" '-:&")):
                 break
-            if self.tokens[first - 1].key in ORDINARY - _SMALL:
+            if first - 1 in self.settled or self.tokens[first - 1].key in ORDINARY - _SMALL:
                 break
             first -= 1
         return self._mention(min(first, place), place + 1, ())

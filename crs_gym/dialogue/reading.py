@@ -81,6 +81,11 @@ class Reading:
         return self._left_over(HEDGES)
 
     @property
+    def wanted(self) -> str:
+        """A word of a wish whose attribute is not known; "" if there is none."""
+        return self._left_over((WANTS | SOMETHING | {"compared", "next"}) - FILLERS)
+
+    @property
     def bare(self) -> tuple[str, ...]:
         """The words without what a sentence keeps its meaning without."""
         return tuple(t.key for t in self.row if t.key not in FILLERS)
@@ -227,7 +232,8 @@ def _cues(row: Sequence[Token]) -> tuple[Heard, ...]:
 
 def _cue_at(row: Sequence[Token], keys: Sequence[str], place: int) -> tuple[int, Cue | None]:
     for size in range(min(LONGEST_PHRASE, len(keys) - place), 0, -1):
-        if cue := PHRASES.get(tuple(keys[place : place + size])):
+        cue = PHRASES.get(tuple(keys[place : place + size]))
+        if cue and not any(token.opens for token in row[place + 1 : place + size]):
             return size, cue
     if keys[place] in ("no", "none") and row[place].opens:
         after = place + 1

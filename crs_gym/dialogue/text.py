@@ -46,7 +46,7 @@ class Token(NamedTuple):
     key: its letters and digits without case or accent.
     start, end: its characters in the text.
     gap: what stands between the token before and this one.
-    capital: it begins with a capital letter.
+    capital: it holds a capital letter.
     first: it begins a sentence.
     """
 
@@ -85,7 +85,8 @@ def tokenise(text: str) -> tuple[Token, ...]:
             continue
         gap = text[end : match.start()]
         first = not tokens or _SENTENCE_END.search(gap) is not None
-        tokens.append(Token(key, match.start(), match.end(), gap, match[0][0].isupper(), first))
+        capital = match[0] != match[0].lower()
+        tokens.append(Token(key, match.start(), match.end(), gap, capital, first))
         end = match.end()
     return tuple(tokens)
 

@@ -39,7 +39,7 @@ def understand(text: str, world: World) -> ReadableRecommenderAct | NotUnderstoo
     about more or less of an attribute is an attribute query, one that asks which film is preferred
     an item query; a text that offers films, or only names them, is a recommendation.
     """
-    if refusal := too_long(text):
+    if refusal := too_long(text) or _tagged(text):
         return refusal
     names = lexicon(world)
     reading = read(text, names)
@@ -48,7 +48,7 @@ def understand(text: str, world: World) -> ReadableRecommenderAct | NotUnderstoo
         return films
     if reading.listed:
         return NotUnderstood(f"it is not clear whether {reading.listed!r} is a film")
-    if reading.wishes and reading.question:
+    if reading.wishes and (reading.question or reading.hears(Cue.ASK, Cue.PREFER)):
         if reading.hears(Cue.CHOOSE, Cue.OFFER):
             return NotUnderstood("it is not clear whether films are offered or a question is asked")
         return _asked(reading, films, names)
@@ -82,7 +82,7 @@ def understand_response(
     furthest the wrong way, as simulated users do; a plain yes or no to an attribute query is taken
     as ICER's records take it (appendix A.2), a no being a wish for the opposite.
     """
-    if refusal := too_long(text):
+    if refusal := too_long(text) or _tagged(text):
         return refusal
     names = lexicon(world)
     table = (act.item,) if isinstance(act, AttributeQuery) else act.items
@@ -107,6 +107,12 @@ def understand_response(
             if reading.wishes:
                 return _critique(reading, films, act, names, world)
             return _verdict(reading, films, act)
+
+
+def _tagged(text: str) -> NotUnderstood | None:
+    """Refuses structured turns: `parse_turn` reads them."""
+    tagged = "<action>" in text or "</action>" in text
+    return NotUnderstood("this is a structured turn, not free text") if tagged else None
 
 
 def _films(mentions: Sequence[Mention], names: Lexicon) -> tuple[int, ...] | NotUnderstood:
@@ -191,6 +197,8 @@ def _verdict(
             return NotUnderstood("both yes and no are said")
         if films and set(films) != set(act.items):
             return NotUnderstood("not all the films offered are refused")
+        if wanted := reading.wanted:
+            return NotUnderstood(f"it is not clear what {wanted!r} refers to")
         if reading.question:
             return _NO_MEANING
         return Reject()
