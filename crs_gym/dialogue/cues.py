@@ -64,9 +64,9 @@ _PHRASES = {
     "let's stop, i'll stop here, i want to stop",
     Cue.OFFER: "might like, may like, could like, might enjoy, may enjoy, would enjoy, "
     "you'd enjoy, will enjoy, you'll enjoy, you'll like, you'll love, you'd like <film>, "
-    "would like <film>, might love, how about, what about, i'd recommend, i recommend, i can recommend, i suggest, "
-    "i'd suggest, can suggest, try, consider, check out, have a look at, take a look at, "
-    "here is, here are, you could watch, you should watch, i can offer, my pick is, "
+    "would like <film>, might love, how about, what about, i'd recommend, i recommend, "
+    "i can recommend, i suggest, i'd suggest, can suggest, try, consider, check out, "
+    "have a look at, take a look at, here is, here are, you could watch, you should watch, i can offer, my pick is, "
     "my picks are, these are",
     Cue.ASK: "would you like, would you prefer, do you want, should i look, do you feel like",
     Cue.PREFER: "do you prefer, would you rather, what do you prefer",
@@ -142,7 +142,7 @@ AFTER_NO = frozenset(
 )
 """Words before which "no" is a whole sentence although its comma is missing."""
 
-PRONOUNS = frozenset("that this it one them these those film movie i".split())
+PRONOUNS = frozenset("that this it one them these those film movie i any either both all".split())
 """Words that stand for what was offered."""
 
 PLACES = {
@@ -172,6 +172,7 @@ ORDINARY = frozenset(
     | FILLERS
     | {word for place in PLACES for word in place}
     | set("it her him his them they he she us me up on in of to at by as all big once others thing "
-          "things starting think regarding compared next this that there what when where how too good bad new old day night".split())
+          "things starting think regarding compared next this "
+          "that there what when where how too good bad new old day night".split())
 )  # fmt: skip
 """Words of everyday speech: a title made of these alone counts only where it is set apart."""

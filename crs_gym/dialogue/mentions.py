@@ -151,9 +151,8 @@ class _Search:
         self.text, self.tokens, self.names, self.table = text, tokens, names, table
         self.lookups = LOOKUPS
         self.settled: set[int] = set()
-        shouted = not any(character.islower() for character in text)
         capitals = (t.capital and not t.first and t.key not in _FIRST_PERSON for t in tokens)
-        self.caseless = shouted or not any(capitals)
+        self.caseless = not any(capitals)
         starts = [t.start for t in tokens]
         spans = (match.span() for match in _QUOTED.finditer(text))
         self.quoted = {(bisect_left(starts, a), bisect_left(starts, b)) for a, b in spans}
@@ -252,6 +251,15 @@ class _Search:
                 rest = [n for n in range(first, last) if n not in taken and self._is_name(n)]
                 if any(self.tokens[n].key not in ORDINARY for n in rest):
                     return self._mention(min(first, mention.first), max(last, mention.last), ())
+        spelt = "".join(token.key for token in self.tokens[mention.first : mention.last])
+        before = self._at(mention.first - 1)
+        if (
+            mention.last - 1 not in self.dates
+            and not self.names.items(spelt)
+            and before not in (ORDINARY | {""})
+            and not self.tokens[mention.first].gap.strip()
+        ):
+            return self._mention(mention.first - 1, mention.last, ())
         after = self.tokens[mention.last] if mention.last < len(self.tokens) else None
         sequel = after and (after.key in _SEQUEL or after.key.isdigit()) and not after.gap.strip()
         subtitle = after and after.gap.startswith(":") and mention.last - 1 not in self.dates

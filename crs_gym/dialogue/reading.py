@@ -16,6 +16,7 @@ from crs_gym.dialogue.cues import (
     HEDGES,
     LONGEST_PHRASE,
     NEGATORS,
+    ORDINARY,
     PHRASES,
     PRONOUNS,
     SOMETHING,
@@ -118,6 +119,13 @@ class Reading:
         return any(
             token.key not in FILLERS | PRONOUNS | {FILM} and n not in phrased
             for n, token in enumerate(self.row)
+        )
+
+    def compares_unknown(self) -> bool:
+        """Whether there are words that may be a title which was not recognised."""
+        names = any(t.capital and not t.first and t.key not in ORDINARY for t in self.row)
+        return names or any(
+            one.key == "than" and other.key not in PRONOUNS for one, other in pairwise(self.row)
         )
 
     def _phrased(self) -> set[int]:

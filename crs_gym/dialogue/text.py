@@ -46,7 +46,7 @@ class Token(NamedTuple):
     key: its letters and digits without case or accent.
     start, end: its characters in the text.
     gap: what stands between the token before and this one.
-    capital: it holds a capital letter.
+    capital: it holds a capital letter, and not all the text is in capitals.
     first: it begins a sentence.
     """
 
@@ -79,13 +79,14 @@ def tokenise(text: str) -> tuple[Token, ...]:
     """The words of a normalised text, in order."""
     tokens: list[Token] = []
     end = 0
+    shouted = text == text.upper()
     for match in _WORD.finditer(text):
         key = title_key(match[0], 0)[0]
         if not key:
             continue
         gap = text[end : match.start()]
         first = not tokens or _SENTENCE_END.search(gap) is not None
-        capital = match[0] != match[0].lower()
+        capital = not shouted and match[0] != match[0].lower()
         tokens.append(Token(key, match.start(), match.end(), gap, capital, first))
         end = match.end()
     return tuple(tokens)

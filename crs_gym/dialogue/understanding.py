@@ -241,6 +241,8 @@ def _critique(
         return NotUnderstood("it is not clear which film is compared with")
     if films:
         return Critique(films[0], *wish)
+    if reading.compares_unknown():
+        return NotUnderstood("it is not clear what is compared with")
     if doubt := next((m for m in reading.doubtful if set(m.items) & set(act.items)), None):
         return NotUnderstood(f"it is not clear whether {doubt.name!r} is a film")
     furthest = max(

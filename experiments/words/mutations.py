@@ -2,8 +2,8 @@
 
     python -m experiments.words.mutations --inputs 1000000
 
-Template sentences of random acts of the film world are damaged as people and models damage them, and
-read again. `python -m experiments.words.page` puts the figures into docs/words.md.
+Template sentences of random acts of the film world are damaged as people and models damage them,
+and read again. `python -m experiments.words.page` puts the figures into docs/words.md.
 """
 
 from __future__ import annotations
