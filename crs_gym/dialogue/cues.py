@@ -66,8 +66,8 @@ _PHRASES = {
     "you'd enjoy, will enjoy, you'll enjoy, you'll like, you'll love, you'd like <film>, "
     "would like <film>, might love, how about, what about, i'd recommend, i recommend, "
     "i can recommend, i suggest, i'd suggest, can suggest, try, consider, check out, "
-    "have a look at, take a look at, here is, here are, you could watch, you should watch, i can offer, my pick is, "
-    "my picks are, these are",
+    "have a look at, take a look at, here is, here are, you could watch, you should watch, "
+    "i can offer, my pick is, my picks are, these are",
     Cue.ASK: "would you like, would you prefer, do you want, should i look, do you feel like",
     Cue.PREFER: "do you prefer, would you rather, what do you prefer",
     Cue.CHOOSE: "which of these, which of those, which of them, which one, which do you, "

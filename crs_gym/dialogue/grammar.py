@@ -63,6 +63,7 @@ _FILM = re.compile(r"<movie_title>([^<]*)</movie_title>")
 MAX_TURN = 20_000
 """Characters of the longest structured turn that is read."""
 
+_LONGEST_NAME = 300  # what is longer is no misspelt title
 _MARKS = re.compile(r"</?movie_title>")
 
 STRUCTURE_TOKENS = (
@@ -214,6 +215,8 @@ def _films(name: str, names: Lexicon, table: Sequence[int]) -> tuple[int, ...]:
     """The films that a name in a tag may mean."""
     if name in names.film:
         return (names.film[name],)
+    if len(name) > _LONGEST_NAME:
+        return ()
     title, year = split_title(name)
     key = title_key(title, 0)[0]
     return (
