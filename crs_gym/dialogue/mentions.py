@@ -155,7 +155,8 @@ class _Search:
         self.caseless = not any(capitals)
         starts = [t.start for t in tokens]
         spans = (match.span() for match in _QUOTED.finditer(text))
-        self.quoted = {(bisect_left(starts, a), bisect_left(starts, b)) for a, b in spans}
+        places = ((bisect_left(starts, a), bisect_left(starts, b)) for a, b in spans)
+        self.quoted = {(first, last) for first, last in places if first < last}
         self.runs = self._runs()
         self.dates = {place for place in range(1, len(tokens)) if self._is_date(place)}
 
@@ -207,6 +208,9 @@ class _Search:
         for first, last in sorted({*self.quoted, *self.runs}):
             if not self.settled.isdisjoint(range(first, last)):
                 continue
+            short = last - first == 1 and len(self.tokens[first].key) < 6
+            if short and (first, last) not in self.quoted:
+                continue
             if close := self._close(first, last, last):
                 found.append(close._replace(certain=True))
         return found
@@ -255,7 +259,7 @@ class _Search:
         before = self._at(mention.first - 1)
         if (
             mention.last - 1 not in self.dates
-            and not self.names.items(spelt)
+            and spelt not in self.names.titles
             and before not in (ORDINARY | {""})
             and not self.tokens[mention.first].gap.strip()
         ):
@@ -330,8 +334,13 @@ class _Search:
         if self.caseless:
             return not ordinary and (len(passage) > 1 or (here and len(passage[0].key) > 3))
         if any(t.capital and not t.first for t in passage):
-            return True
+            return len(passage) > 1 or not ordinary or self._stands_alone(last)
         return not ordinary and here and (passage[0].capital or len(passage) > 1)
+
+    def _stands_alone(self, last: int) -> bool:
+        """Whether no sentence goes on after a passage: "Her or", not "Her is"."""
+        after = self._at(last)
+        return after in ("", "or", "and", "please") or self.tokens[last].opens
 
     def _is_name(self, place: int) -> bool:
         token = self.tokens[place]

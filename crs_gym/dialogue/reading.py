@@ -20,6 +20,7 @@ from crs_gym.dialogue.cues import (
     PHRASES,
     PRONOUNS,
     SOMETHING,
+    TO_USERS,
     WANTS,
     WISH,
     Cue,
@@ -105,7 +106,7 @@ class Reading:
             if self._opposed(place, words):
                 return "a wish and a no stand together"
             wanted = WANTS & set(core) or ("you", "have") in pairwise(before)
-            judged = words[0] in ("too", "not")
+            judged = words[0] in ("too", "not") and (not core or COPULAS & set(core))
             stated = COPULAS & set(core) and "there" not in core
             if stated and not wanted and not judged:
                 return "it is a statement rather than a wish"
@@ -125,7 +126,8 @@ class Reading:
         """Whether there are words that may be a title which was not recognised."""
         names = any(t.capital and not t.first and t.key not in ORDINARY for t in self.row)
         return names or any(
-            one.key == "than" and other.key not in PRONOUNS for one, other in pairwise(self.row)
+            one.key == "than" and other.key not in PRONOUNS | {"any", "either", "both"}
+            for one, other in pairwise(self.row)
         )
 
     def _phrased(self) -> set[int]:
@@ -168,16 +170,28 @@ class Reading:
 _AROUND = "()[]\"'*_<>"
 
 
-def read(text: str, names: Lexicon, table: Sequence[int] = ()) -> Reading:
-    """Finds films, wishes and cues in a text; `table`: the films of the act it replies to."""
+def read(text: str, names: Lexicon, table: Sequence[int] | None = None) -> Reading:
+    """Finds films, wishes and cues in a text.
+
+    Args:
+        text: anything.
+        names: the world's names.
+        table: the films of the act that it replies to; None where a recommender speaks.
+    """
     text = normalise(text)
     tokens = tokenise(text)
-    mentions = find_films(text, tokens, names, table)
+    mentions = find_films(text, tokens, names, table or ())
     rest = text[tokens[-1].end :] if tokens else text
     words, rest = _with_films(tokens, mentions.named, rest, names)
     row, wishes = _with_wishes(contract(words), names)
     question = "?" in rest or any("?" in token.gap for token in row)
-    return Reading(row, *mentions, wishes, _cues(row), question)
+    return Reading(
+        row,
+        *mentions,
+        wishes,
+        _cues(row, deaf=TO_USERS if table is not None else frozenset()),
+        question,
+    )
 
 
 def _with_films(
@@ -226,13 +240,13 @@ def _with_wishes(
     return tuple(words), tuple(wishes)
 
 
-def _cues(row: Sequence[Token]) -> tuple[Heard, ...]:
+def _cues(row: Sequence[Token], deaf: frozenset[Cue]) -> tuple[Heard, ...]:
     keys = [t.key for t in row]
     found = []
     place = 0
     while place < len(row):
         size, cue = _cue_at(row, keys, place)
-        if cue:
+        if cue and cue not in deaf:
             found.append(Heard(place, size, cue))
         place += size
     return tuple(found)
@@ -243,7 +257,7 @@ def _cue_at(row: Sequence[Token], keys: Sequence[str], place: int) -> tuple[int,
         cue = PHRASES.get(tuple(keys[place : place + size]))
         if cue and not any(token.opens for token in row[place + 1 : place + size]):
             return size, cue
-    if keys[place] in ("no", "none") and row[place].opens:
+    if keys[place] in ("no", "none", "neither") and row[place].opens:
         after = place + 1
         if after == len(row) or row[after].opens or keys[after] in AFTER_NO:
             return 1, Cue.NO if keys[place] == "no" else Cue.REFUSE

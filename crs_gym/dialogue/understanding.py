@@ -149,13 +149,16 @@ def _asked(
     wish = _wish(reading, names)
     if isinstance(wish, NotUnderstood):
         return wish
+    if any(wording.words[0] in ("too", "not") for wording in reading.wishes):
+        return NotUnderstood("a film is judged, not asked about")
     if len(films) != 1:
         return NotUnderstood(f"an attribute is asked about for one film, not {len(films)}")
     return AttributeQuery(films[0], *wish)
 
 
 def _leaving(reading: Reading) -> Leave | NotUnderstood:
-    if reading.wishes or reading.denied or reading.hears(Cue.YES, Cue.TAKE, Cue.BEST):
+    taken = reading.hears(Cue.YES, Cue.TAKE, Cue.BEST)
+    if taken or reading.wishes or reading.denied or reading.unexplained():
         return NotUnderstood("it is not clear whether the conversation is to end")
     return Leave()
 
@@ -197,8 +200,10 @@ def _verdict(
             return NotUnderstood("both yes and no are said")
         if films and set(films) != set(act.items):
             return NotUnderstood("not all the films offered are refused")
-        if wanted := reading.wanted:
-            return NotUnderstood(f"it is not clear what {wanted!r} refers to")
+        if loose := reading.wanted or reading.hedged:
+            return NotUnderstood(f"it is not clear what {loose!r} refers to")
+        if not reading.hears(Cue.REFUSE) and reading.unexplained():
+            return NotUnderstood("no is said, but not what to")
         if reading.question:
             return _NO_MEANING
         return Reject()
@@ -213,7 +218,7 @@ def _taken(
     if len(films) > 1:
         return NotUnderstood("more than one film is named")
     clear = not reading.unexplained()
-    sure = reading.hears(*cues) and (clear or (films and reading.hears(Cue.TAKE, Cue.BEST)))
+    sure = reading.hears(*cues) and (clear or (films and reading.hears(*{*cues} - {Cue.YES})))
     if not sure and not (clear and films):
         return NotUnderstood("neither a yes nor a no is said")
     if reading.question or reading.hedged:
