@@ -260,7 +260,8 @@ class _Search:
         if (
             mention.last - 1 not in self.dates
             and spelt not in self.names.titles
-            and before not in (ORDINARY | {""})
+            and before
+            and before not in ORDINARY
             and not self.tokens[mention.first].gap.strip()
         ):
             return self._mention(mention.first - 1, mention.last, ())

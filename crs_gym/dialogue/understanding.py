@@ -90,8 +90,9 @@ def understand_response(
     films = _films(reading.films, names)
     if isinstance(films, NotUnderstood):
         return films
-    if stranger := next((item for item in films if item not in table), None):
-        return NotUnderstood(f"{names.films[stranger]} is not among the films spoken of")
+    for item in films:
+        if item not in table:
+            return NotUnderstood(f"{names.films[item]} is not among the films spoken of")
     if reading.hears(Cue.LEAVE):
         return _leaving(reading)
     if isinstance(act, AttributeQuery) and reading.bare in (("more",), ("less",)):

@@ -151,7 +151,7 @@ def page() -> str:
         variants=VARIANTS,
         sentences=_sentences(talk, world),
         turns="\n".join(turns),
-        kinds=", ".join(f"`{turn[len('<action>') : turn.index('>', 8) + 1]}`" for turn in turns),
+        kinds=", ".join(dict.fromkeys(f"`<{turn.split('<', 3)[2]}`" for turn in turns)),
         offer=say(offer, world),
         heard=table(
             ("text", "understood as"),
@@ -173,7 +173,8 @@ def _sentences(talk: list[tuple[ReadableRecommenderAct, ReadableUserAct]], world
     rows = []
     for n, (act, response) in enumerate(talk):
         if act not in [earlier for earlier, _ in talk[:n]]:
-            rows.append((type(act).__name__, [say(act, world, v) for v in range(VARIANTS)]))
+            name = "Recommendation(())" if act == Recommendation(()) else type(act).__name__
+            rows.append((name, [say(act, world, v) for v in range(VARIANTS)]))
         said = [say_response(response, act, world, v) for v in range(VARIANTS)]
         rows.append((type(response).__name__, said))
     return table(("act", "sentences"), ((f"`{name}`", "<br>".join(said)) for name, said in rows))

@@ -138,6 +138,7 @@ def test_a_direction_is_never_turned_round(text, act):
         ("Yes", TWO, "which of the films"),
         ("The Matrix (2003) please", TWO, "no film 'The Matrix (2003)'"),
         ("The Matrix", ONE, "not among the films"),
+        (f"I'd take {WORLD.label(0)}", ONE, "not among the films"),
         ("Godfather Part II please", ONE, "not among the films"),
         ("I don't like The Matrix", TWO, "not all the films"),
         ("I'll take The Matrix, not The Godfather", TWO, "both yes and no"),
