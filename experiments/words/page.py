@@ -192,8 +192,9 @@ def _shares(figures: dict[str, Any], kinds: list[str]) -> str:
     for kind in kinds:
         counts = figures["kinds"][kind]
         n = sum(counts.values())
-        shares = [f"{counts.get(verdict, 0) / n:.2%}" for verdict in ("right", "none", "wrong")]
-        rows.append([kind, f"{n:,}", *shares])
+        shares = [f"{counts.get(verdict, 0) / n:.1%}" for verdict in ("right", "none")]
+        wrong = counts.get("wrong", 0)
+        rows.append([kind, f"{n:,}", *shares, f"{wrong:,} ({wrong / n:.3%})" if wrong else "0"])
     return table(("damage", "inputs", "right act", "not understood", "another act"), rows)
 
 
