@@ -1,5 +1,29 @@
-"""Acts to words."""
+"""Acts to words, and words to acts."""
 
-from crs_gym.dialogue.templates import conversation, say, say_response
+from crs_gym.dialogue.grammar import (
+    STRUCTURE_TOKENS,
+    RecommenderTurn,
+    UserTurn,
+    format_turn,
+    parse_response,
+    parse_turn,
+)
+from crs_gym.dialogue.templates import VARIANTS, conversation, say, say_response
+from crs_gym.dialogue.text import NotUnderstood
+from crs_gym.dialogue.understanding import understand, understand_response
 
-__all__ = ["conversation", "say", "say_response"]
+__all__ = [
+    "STRUCTURE_TOKENS",
+    "VARIANTS",
+    "NotUnderstood",
+    "RecommenderTurn",
+    "UserTurn",
+    "conversation",
+    "format_turn",
+    "parse_response",
+    "parse_turn",
+    "say",
+    "say_response",
+    "understand",
+    "understand_response",
+]
