@@ -74,9 +74,16 @@ def growth() -> str:
         for r in load("growth")["rows"]
         if "failed" not in r
     )
-    return table(
-        ("environment", "observation", "envs", "items", "GiB", "s a step", "steps/s"), rows
+    head = (
+        "environment",
+        "observation",
+        "envs",
+        "items",
+        "GiB",
+        "reset and first step, s",
+        "s a step",
     )
+    return table(head, rows)
 
 
 def main(page: Path = PAGE) -> None:

@@ -210,8 +210,8 @@ def of_rollout(simulator: Simulator, args: Args) -> dict[str, float]:
     }
 
 
-def rows(args: Args) -> list[dict[str, Any]]:
-    """All figures."""
+def rows(args: Args, keep: Callable[[list[dict[str, Any]]], None]) -> list[dict[str, Any]]:
+    """All figures; `keep` gets those so far after each."""
     plans: list[tuple[dict[str, Any], Callable[[], dict[str, float]]]] = []
     for world in args.worlds:
         for pool in args.user_pools:
@@ -249,6 +249,7 @@ def rows(args: Args) -> list[dict[str, Any]]:
     for what, run in (bar := tqdm(plans, unit="figure")):
         bar.set_postfix_str(" ".join(map(str, what.values())))
         found.append({**what, **run()})
+        keep(found)
     return found
 
 
@@ -264,7 +265,14 @@ def peers(python: Path, args: Args) -> dict[str, Any]:
 def main(args: Args) -> None:
     """Prints the table and writes it."""
     beside = {} if args.peers is None else peers(args.peers, args)
-    found = rows(args)
+    args.results.mkdir(parents=True, exist_ok=True)
+
+    def keep(found: list[dict[str, Any]]) -> None:
+        device = jax.devices()[0].device_kind
+        report = {"machine": machine(), "device": device, "peers": beside, "rows": found}
+        (args.results / "throughput.json").write_text(json.dumps(report, indent=1) + "\n")
+
+    found = rows(args, keep)
     fastest = max((x for x in beside.values() if isinstance(x, float)), default=None)
     columns = [
         "world",
@@ -288,14 +296,6 @@ def main(args: Args) -> None:
         what = rate if isinstance(rate, str) else f"{rate:,.0f}"
         shown.add_row(name, "", "", "step", "1", what, *[""] * (len(shown.columns) - 6))
     Console(width=120).print(shown)
-    args.results.mkdir(parents=True, exist_ok=True)
-    report = {
-        "machine": machine(),
-        "device": jax.devices()[0].device_kind,
-        "peers": beside,
-        "rows": found,
-    }
-    (args.results / "throughput.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
