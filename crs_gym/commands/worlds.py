@@ -30,6 +30,8 @@ class BuildMovieLens:
     """SoftAttributes CSV; without it the attributes come from the data set's tags."""
     attributes: int = 33
     """How many attributes to keep, the most informative ones."""
+    evaluation_share: float = 0.25
+    """Share of the users kept for evaluation; half of them where there are few users."""
     seed: int = 0
     """Of the fit, the split of the users and the calibration."""
 
@@ -44,6 +46,7 @@ class BuildMovieLens:
             min_user_ratings=self.min_user_ratings,
             soft_attributes=self.soft_attributes,
             attributes=self.attributes,
+            evaluation_share=self.evaluation_share,
             seed=self.seed,
             progress=True,
         )

@@ -82,11 +82,18 @@ def assemble(
     )
 
 
-def evaluation_split(users: int, seed: int) -> np.ndarray:
-    """(users,) bool: a seeded quarter of the users, at least one on either side."""
+def evaluation_split(users: int, seed: int, share: float = EVALUATION_SHARE) -> np.ndarray:
+    """(users,) bool: a seeded share of the users, at least one on either side.
+
+    Raises:
+        DataError: fewer than two users.
+        ValueError: a share outside (0, 1).
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"the share of users for evaluation lies between 0 and 1, not {share}")
     if users < 2:
         raise DataError("a world needs at least two users: one to train on, one to evaluate with")
-    count = min(max(round(EVALUATION_SHARE * users), 1), users - 1)
+    count = min(max(round(share * users), 1), users - 1)
     chosen = np.zeros(users, bool)
     chosen[np.random.default_rng(seed).permutation(users)[:count]] = True
     return chosen

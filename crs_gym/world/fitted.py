@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from crs_gym.world.build import assemble, evaluation_split, population_rotation
+from crs_gym.world.build import (
+    EVALUATION_SHARE,
+    assemble,
+    evaluation_split,
+    population_rotation,
+)
 from crs_gym.world.errors import DataError
 from crs_gym.world.factorisation import factorise, user_posteriors
 from crs_gym.world.films import pairs_from_grades, read_films
@@ -37,6 +42,7 @@ def build_movielens(
     min_user_ratings: int = 50,
     soft_attributes: str | Path | None = None,
     attributes: int = 33,
+    evaluation_share: float = EVALUATION_SHARE,
     seed: int = 0,
     progress: bool = False,
 ) -> World:
@@ -49,6 +55,7 @@ def build_movielens(
         min_user_ratings: users with fewer ratings help to fit the films, but are not in the world.
         soft_attributes: SoftAttributes CSV; the data set's tags where it is None.
         attributes: how many attributes to keep; fewer where the data has fewer.
+        evaluation_share: of the users, those who are kept for evaluation; 0 to 1, exclusive.
         seed: of the fit, the choice of attributes and the split of the users.
 
     Raises:
@@ -71,6 +78,7 @@ def build_movielens(
         dim=dim,
         min_user_ratings=min_user_ratings,
         attributes=attributes,
+        evaluation_share=evaluation_share,
         seed=seed,
         name=path.resolve().stem,
         source=source,
@@ -130,6 +138,7 @@ def fit_world(
     source: str,
     licence: str,
     wordings: Sequence[Attribute] = (),
+    evaluation_share: float = EVALUATION_SHARE,
     progress: bool = False,
 ) -> World:
     """Factorises `ratings`, rotates the space so that the population of training users has a
@@ -142,7 +151,7 @@ def fit_world(
             "lower min_user_ratings or min_item_ratings"
         )
     fit = factorise(ratings, d=dim, seed=seed, progress=progress)
-    evaluation = evaluation_split(len(active), seed)
+    evaluation = evaluation_split(len(active), seed, evaluation_share)
     rotation = population_rotation(fit.user_mean[active[~evaluation]])
     user_mean, user_std = user_posteriors(fit, ratings, rotation)
     factors = fit.item_mean @ rotation.T

@@ -96,6 +96,12 @@ def test_evaluation_split(users, count):
     np.testing.assert_array_equal(chosen, build.evaluation_split(users, 0))
 
 
+def test_a_larger_share_can_be_kept_for_evaluation():
+    assert build.evaluation_split(337, 0, 0.5).sum() == 168
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        build.evaluation_split(337, 0, 1.0)
+
+
 def test_one_user_cannot_be_split():
     with pytest.raises(DataError, match="at least two users"):
         build.evaluation_split(1, 0)
