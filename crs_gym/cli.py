@@ -1,4 +1,4 @@
-"""`crs-gym`: build and look at worlds, run benchmarks, render the leaderboard."""
+"""`crs-gym`: worlds, benchmarks, data sets of dialogues."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Annotated
 import tyro
 
 from crs_gym.commands.benchmarks import Benchmark, Leaderboard
+from crs_gym.commands.datasets import DataSetCommand, Generate
 from crs_gym.commands.worlds import WorldCommand
 
 Command = (
     Annotated[WorldCommand, tyro.conf.subcommand("world")]
     | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
     | Annotated[Leaderboard, tyro.conf.subcommand("leaderboard")]
+    | Annotated[Generate, tyro.conf.subcommand("generate")]
+    | Annotated[DataSetCommand, tyro.conf.subcommand("dataset")]
 )
 
 

@@ -44,10 +44,10 @@ from ray.tune.registry import register_env
 from rich.console import Console
 from tqdm import tqdm
 
+from crs_gym.cluster import WORKER_VARIABLES, connected
 from crs_gym.evaluation import Scores, paired_difference, render_rich, write
 from crs_gym.evaluation.agents import Predict, evaluate
 from crs_gym.evaluation.benchmark import benchmark
-from crs_gym.evaluation.cluster import WORKER_VARIABLES, connected
 
 ENV = "crs/IcerMacro-v0"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from crs_gym.commands.arguments import Out
+from crs_gym.commands.arguments import Out, json_object
 from crs_gym.world import DEFAULT_WORLD, DataError
 
 
@@ -42,7 +41,10 @@ class Benchmark:
         from crs_gym.evaluation.benchmark import benchmark
         from crs_gym.policies import POLICIES
 
-        kwargs: dict[str, Any] = {**_json_object(self.env_kwargs), "world": self.world}
+        kwargs: dict[str, Any] = {
+            **json_object(self.env_kwargs, "--env-kwargs"),
+            "world": self.world,
+        }
         results = benchmark(
             self.env,
             self.policies or tuple(POLICIES),
@@ -81,13 +83,3 @@ class Leaderboard:
             raise DataError(
                 f"{self.out} is stale; render it again with `crs-gym leaderboard {self.results}`"
             )
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--env-kwargs is not JSON ({error}): {text!r}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"--env-kwargs must be a JSON object, not {text!r}")
-    return value

@@ -14,8 +14,9 @@ import gymnasium
 import jax
 from tqdm import tqdm
 
+from crs_gym.cluster import connected
 from crs_gym.envs.icer import IcerEnv
-from crs_gym.evaluation.cluster import Played, connected, play_on_cluster
+from crs_gym.evaluation.cluster import Played, play_on_cluster
 from crs_gym.evaluation.results import Result, machine
 from crs_gym.inference import Inference
 from crs_gym.policies import make_policy
@@ -94,7 +95,7 @@ def benchmark(
         seed: which fixed list of evaluation users, at least 0.
         env_kwargs: arguments of the environment, JSON values; `split` is set here.
         ray: address of a Ray cluster whose workers play, "local" for one on this machine; see
-            `crs_gym.evaluation.cluster`. Scores are the same as without; times are the workers'.
+            `crs_gym.cluster`. Scores are the same as without; times are the workers'.
 
     Raises:
         ValueError: unknown names; the message lists what exists.

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,18 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from crs_gym.evaluation.results import machine, package_version
+from crs_gym.cluster import RETRIES, WORKER_VARIABLES, check_versions, versions
+from crs_gym.evaluation.results import machine
 from crs_gym.inference import Inference
 from crs_gym.policies import make_policy
 from crs_gym.simulation import Episodes, Policy, Simulator, play
-
-WORKER_VARIABLES = {"NPROC": "1", "JAX_PLATFORMS": "cpu"}
-"""Environment of a worker. It has one processor, for which XLA would start as many threads as the
-machine has processors, and no part of a GPU, of which JAX would claim the memory.
-"""
-
-_RETRIES = 3
-_PATIENCE = 10.0
 
 
 class Played(NamedTuple):
@@ -70,17 +60,15 @@ def play_on_cluster(
         ValueError: unknown names of policies.
         RuntimeError: a worker has another version of crs-gym, JAX or NumPy.
     """
-    remote = ray.remote(
-        num_cpus=1, max_retries=_RETRIES, runtime_env={"env_vars": WORKER_VARIABLES}
-    )
+    remote = ray.remote(num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": WORKER_VARIABLES})
     build, play_chunk = remote(_build), remote(_play_chunk)
-    versions = _versions()
+    expected = versions()
     shared = [ray.put(_on_host(value)) for value in (train, simulator, inference)]
-    built = [build.remote(versions, name, shared[0], shared[2]) for name in policies]
+    built = [build.remote(expected, name, shared[0], shared[2]) for name in policies]
     data = np.asarray(jax.random.key_data(keys))
     parts = [
         [
-            play_chunk.remote(versions, policy, *shared[1:], data[first : first + chunk], chunk)
+            play_chunk.remote(expected, policy, *shared[1:], data[first : first + chunk], chunk)
             for first in range(0, len(data), chunk)
         ]
         for policy in built
@@ -92,65 +80,6 @@ def play_on_cluster(
         whole = jax.tree.map(lambda *rows: np.concatenate(rows), *episodes)
         played.append(Played(policy.name, whole, sum(seconds), machines[0]))
     return played
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """The module `ray`, connected; a connection that exists is used and stays.
-
-    Enter it before anything is computed: JAX warns when a process forks, as Ray does to start a
-    cluster, after its first computation.
-
-    Args:
-        address: as for `ray.init`: "local" starts a cluster on this machine and stops it
-            afterwards, "auto" finds the one that runs here or that RAY_ADDRESS names, and
-            host:port is the address of any.
-
-    Raises:
-        ImportError: Ray is not installed.
-        ConnectionError: nothing answers at the address.
-        ValueError: not an address.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError(
-            "running on a cluster needs Ray: pip install 'crs-gym[ray]'", name="ray"
-        ) from error
-    if ray.is_initialized():
-        yield ray
-        return
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", address)
-    _knock(address)
-    options = {"include_dashboard": False} if address == "local" else {}
-    try:
-        ray.init(address, logging_level="WARNING", **options)
-    except ConnectionError as error:
-        raise ConnectionError(_unreachable(address, error)) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    # Ray itself tries for minutes before it gives up
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not (colon and port.isdigit()):
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
-    except (OSError, OverflowError) as error:
-        raise ConnectionError(_unreachable(address, error)) from error
-
-
-def _unreachable(address: str, error: Exception) -> str:
-    return (
-        f"no Ray cluster to join at {address!r} ({error}); start one with `ray start --head` and "
-        "give the address that it prints (and set RAY_AUTH_MODE=token if it asks for a token), or "
-        "take 'local' for this machine alone"
-    )
 
 
 def _wait(ray: Any, waiting: list[Any], progress: bool) -> None:
@@ -169,20 +98,20 @@ def _wait(ray: Any, waiting: list[Any], progress: bool) -> None:
             ray.cancel(task)
 
 
-def _build(versions: dict[str, str], name: str, train: Simulator, inference: Inference) -> Policy:
-    _check(versions)
+def _build(expected: dict[str, str], name: str, train: Simulator, inference: Inference) -> Policy:
+    check_versions(expected)
     return _on_host(make_policy(name, *jax.device_put((train, inference))))
 
 
 def _play_chunk(
-    versions: dict[str, str],
+    expected: dict[str, str],
     policy: Policy,
     simulator: Simulator,
     inference: Inference,
     data: np.ndarray,
     chunk: int,
 ) -> tuple[Episodes, float, dict[str, Any]]:
-    _check(versions)
+    check_versions(expected)
     policy, simulator, inference = jax.device_put((policy, simulator, inference))
     keys = jax.random.wrap_key_data(jnp.asarray(data), impl="threefry2x32")
     begun = time.perf_counter()
@@ -193,15 +122,3 @@ def _play_chunk(
 def _on_host(tree: Any) -> Any:
     # Python numbers stay what they are: their JAX types are weak
     return jax.tree.map(lambda x: np.asarray(x) if isinstance(x, jax.Array) else x, tree)
-
-
-def _versions() -> dict[str, str]:
-    return {"crs-gym": package_version(), "jax": jax.__version__, "numpy": np.__version__}
-
-
-def _check(versions: dict[str, str]) -> None:
-    if _versions() != versions:
-        raise RuntimeError(
-            f"a worker on {socket.gethostname()} has {_versions()}, and this process {versions}: "
-            "install the same on every machine of the cluster"
-        )

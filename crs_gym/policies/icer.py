@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +25,21 @@ from crs_gym.policies.acts import ask_attribute, ask_item, recommend
 from crs_gym.simulation import Simulator, View
 
 Queries = Literal[
-    "both", "item", "attribute", "iteration", "thompson", "random", "exhaustive", "none"
+    "both", "either", "item", "attribute", "iteration", "thompson", "random", "exhaustive", "none"
 ]
 Offer = Literal["sample", "mean", "acceptance"]
+
+
+class Decision(NamedTuple):
+    """What the policy does, and why.
+
+    act: what it does.
+    evoi: () EVOI of the best query it found, on the samples of the belief; 0 where it looks for
+        none.
+    """
+
+    act: RecommenderAct
+    evoi: Any
 
 
 @partial(
@@ -43,9 +55,11 @@ class Icer:
 
     threshold: in units of utility. 0 asks for ever, infinity never.
     queries: which ones. "both" (item and attribute queries, as in the paper), "item" or
-        "attribute" alone; "iteration": item queries by query iteration from one Thompson slate;
-        "thompson": Thompson slates as they are; "random": slates, or attributes of items, drawn
-        evenly; "exhaustive": the best pair of `among` items; "none".
+        "attribute" alone; "either": one of the two kinds, drawn anew each turn, so that all acts
+        occur (of the best ones few are attribute queries); "iteration": item queries by query
+        iteration from one Thompson slate; "thompson": Thompson slates as they are; "random":
+        slates, or attributes of items, drawn evenly; "exhaustive": the best pair of `among` items;
+        "none".
     offer: what is recommended: the best items of one sample of the belief (the paper), or of its
         mean, or the slate most likely to be accepted.
     effort: starts of the search for item queries, an eighth of which the gradient improves.
@@ -75,14 +89,20 @@ class Icer:
     def act(
         self, key: jax.Array, view: View, simulator: Simulator, inference: Inference
     ) -> RecommenderAct:
+        return self.decide(key, view, simulator, inference).act
+
+    def decide(
+        self, key: jax.Array, view: View, simulator: Simulator, inference: Inference
+    ) -> Decision:
+        """`act`, with the value of the query it was decided by."""
         samples = inference.samples(view.belief)
         asking, offering = jax.random.split(key)
         offer = recommend(self._slate(offering, samples, view, simulator))
         if self.queries == "none":
-            return offer
+            return Decision(offer, jnp.float32(0.0))
         query, value = self.best_query(asking, samples, view, simulator)
         asks = (value > self.threshold) & (view.context.turn < simulator.max_turns - 1)
-        return jax.tree.map(lambda a, b: jnp.where(asks, a, b), query, offer)
+        return Decision(jax.tree.map(lambda a, b: jnp.where(asks, a, b), query, offer), value)
 
     def best_query(
         self, key: jax.Array, samples: Samples, view: View, simulator: Simulator
@@ -104,6 +124,7 @@ class Icer:
             if self.queries == "iteration":
                 slate = query_iteration(slate, samples, items, model, excluded=out)
             return ask_item(slate), item_query_value(samples, slate, items, model, out)
+        chance, key = jax.random.split(key) if self.queries == "either" else (key, key)
         if self.queries != "attribute":
             item = item_query(
                 key,
@@ -124,8 +145,10 @@ class Icer:
         if self.queries == "attribute":
             return by_attribute, about.values[best]
         first = item.value >= about.values[best]
+        if self.queries == "either":
+            first = jax.random.bernoulli(chance)
         query = jax.tree.map(lambda a, b: jnp.where(first, a, b), by_item, by_attribute)
-        return query, jnp.maximum(item.value, about.values[best])
+        return query, jnp.where(first, item.value, about.values[best])
 
     def _slate(
         self, key: jax.Array, samples: Samples, view: View, simulator: Simulator

@@ -52,6 +52,11 @@ def belief_key(episode: jax.Array, turn: int | jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(episode, turn), 3)
 
 
+def words_key(episode: jax.Array, turn: int | jax.Array) -> jax.Array:
+    """Key of how turn t = 1, 2, ... is put into words."""
+    return jax.random.fold_in(jax.random.fold_in(episode, turn), 4)
+
+
 def evaluation_keys(seed: int, episodes: int) -> jax.Array:
     """`(episodes,)` keys of the fixed evaluation users: first episodes of consecutive seeds.
 

@@ -290,10 +290,13 @@ class Simulator:
 
     def respond(self, state: State, act: RecommenderAct) -> UserAct:
         """What the user says to a legal act, drawn with this turn's key."""
-        key, _ = turn_keys(state.key, state.context.turn + 1)
         percept = self.percept(state, act)
-        uniforms = jax.random.uniform(key, (n_uniforms,))
-        return respond(uniforms, state.user, act, percept, state.context, self.model)
+        return respond(self.luck(state), state.user, act, percept, state.context, self.model)
+
+    def luck(self, state: State) -> jax.Array:
+        """(5,) the uniform draws that decide how the user responds in this turn."""
+        key, _ = turn_keys(state.key, state.context.turn + 1)
+        return jax.random.uniform(key, (n_uniforms,))
 
     def percept(self, state: State, act: RecommenderAct) -> Percept:
         """The act as the user sees it."""

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from crs_gym.cli import main
+from crs_gym.cluster import check_versions, connected
 from crs_gym.evaluation.benchmark import benchmark, make_env
-from crs_gym.evaluation.cluster import _check, connected, play_on_cluster
+from crs_gym.evaluation.cluster import play_on_cluster
 from crs_gym.policies import make_policy
 from crs_gym.simulation import Simulator, acceptance_reward, evaluation_keys, play
 
@@ -47,7 +48,7 @@ def test_an_address_where_nothing_answers(monkeypatch, capsys):
 
 def test_other_versions_are_refused():
     with pytest.raises(RuntimeError, match="'jax': '0.1'.* install the same on every machine"):
-        _check({"crs-gym": "0", "jax": "0.1", "numpy": "0"})
+        check_versions({"crs-gym": "0", "jax": "0.1", "numpy": "0"})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Data sets of dialogues: behaviour, templates, rewriting (ICER, section 3)."""
