@@ -36,7 +36,7 @@ def generate(
         DataError: `out` holds a data set of other settings.
         ValueError: settings that do not fit the world.
         OSError: the disk is full, or the folder cannot be written.
-        RuntimeError: a shard cannot be made.
+        ChildProcessError: a shard cannot be made.
     """
     settings.simulator(world)  # refuses what cannot work before anything is written
     data = _begin(world, Path(out), settings)

@@ -24,7 +24,7 @@ def make_here(
 
     Raises:
         ValueError: fewer than one worker.
-        RuntimeError: a shard cannot be made, or kills every process that makes it.
+        ChildProcessError: a shard cannot be made, or kills every process that makes it.
     """
     if workers < 1:
         raise ValueError(f"need at least one worker, not {workers}")
@@ -49,7 +49,7 @@ def make_here(
                     if closing.is_set():
                         raise
                     if not left:
-                        raise RuntimeError(
+                        raise ChildProcessError(
                             f"shard {shard} killed {RETRIES} workers: {error}; is there too little "
                             "memory for so many workers?"
                         ) from error

@@ -43,7 +43,7 @@ class Worker:
 
         Raises:
             EOFError: the process has died.
-            RuntimeError: the shard cannot be made; the message says why.
+            ChildProcessError: the shard cannot be made; the message says why.
         """
         self._send(shard)
         assert self._process.stdout is not None
@@ -51,7 +51,7 @@ class Worker:
         if answer is None:
             raise EOFError(f"a worker died (exit status {self._process.wait()})")
         if "error" in answer:
-            raise RuntimeError(answer["error"])
+            raise ChildProcessError(answer["error"])
         payload = self._process.stdout.read(answer["bytes"])
         if len(payload) != answer["bytes"]:
             raise EOFError(f"a worker died (exit status {self._process.wait()})")

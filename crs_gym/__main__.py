@@ -1,0 +1,3 @@
+from crs_gym.cli import main
+
+main()

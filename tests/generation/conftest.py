@@ -1,0 +1,52 @@
+import dataclasses
+
+import pytest
+
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
+
+from crs_gym.generation.dataset import DataSet
+from crs_gym.generation.run import generate
+from crs_gym.generation.settings import Settings
+from crs_gym.world import World
+
+
+@pytest.fixture(scope="session")
+def settings(small_world: World) -> Settings:
+    """Three shards, the last of them short, of short searches."""
+    return Settings(
+        small_world.hash,
+        dialogues=20,
+        shard=8,
+        lanes=4,
+        effort=8,
+        draws=32,
+        queries="either",
+        user_model={"critique_rate": 0.6, "leave_question": 0.02},
+    )
+
+
+@pytest.fixture(scope="session")
+def data(small_world: World, settings: Settings, tmp_path_factory) -> DataSet:
+    """A data set that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("data") / "set"
+    return generate(small_world, folder, settings, workers=1, progress=False)
+
+
+@pytest.fixture
+def copied(data: DataSet, tmp_path):
+    """(changes of a dialogue) to a data set whose dialogue 0 has them."""
+    from crs_gym.generation.schema import decode, encode
+
+    def copy(**changes):
+        folder = tmp_path / "copy"
+        if not folder.exists():
+            import shutil
+
+            shutil.copytree(data.folder, folder)
+        other = DataSet.open(folder)
+        rows = list(decode(data.path(0)))
+        rows[0] = dataclasses.replace(rows[0], **changes)
+        other.path(0).write_bytes(encode(rows))
+        return DataSet.open(folder)
+
+    return copy
