@@ -110,7 +110,7 @@ class EndpointModel:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, request: Request, call: _Call) -> Reply | Failure:
-        wait = self._sleep or call.over.wait
+        wait = call.over.wait if self._sleep is None else self._sleep
         for attempt in range(self.retries + 1):
             if seconds := self._pace.reserve():
                 wait(seconds)
@@ -197,15 +197,22 @@ def _words(error: BaseException) -> str:
 
 
 def _key(endpoint: str, variable: str) -> str:
-    url = urlsplit(endpoint)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError(f"not a URL of an endpoint: {endpoint!r}; e.g. http://127.0.0.1:8000/v1")
-    key = os.environ.get(variable)
-    if key:
+    host = _host(endpoint)
+    if key := os.environ.get(variable, "").strip():
         return key
-    if _is_loopback(url.hostname):
+    if _is_loopback(host):
         return "no-key"
     raise ValueError(f"{endpoint} needs a key: put it into the environment variable {variable}")
+
+
+def _host(endpoint: str) -> str:
+    try:
+        url = urlsplit(endpoint)
+        if url.scheme in ("http", "https") and url.hostname and url.port != 0:
+            return url.hostname
+    except ValueError:  # a port out of range, half an IPv6 address
+        pass
+    raise ValueError(f"not a URL of an endpoint: {endpoint!r}; e.g. http://127.0.0.1:8000/v1")
 
 
 def _is_loopback(host: str) -> bool:
@@ -223,12 +230,12 @@ def _client(endpoint: str, key: str, timeout: float) -> Any:
             "asking an endpoint needs the openai package: pip install 'crs-gym[lm]'",
             name=error.name,
         ) from error
-    host = urlsplit(endpoint).hostname or ""
+    loopback = _is_loopback(_host(endpoint))
     return openai.OpenAI(
         base_url=endpoint,
         api_key=key,
         timeout=timeout,
         max_retries=0,
         # a proxy of the environment cannot reach this machine's loopback
-        http_client=openai.DefaultHttpxClient(trust_env=False) if _is_loopback(host) else None,
+        http_client=openai.DefaultHttpxClient(trust_env=False) if loopback else None,
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,7 @@ from typing import Any
 
 from crs_gym.language.cache import key
 from crs_gym.language.model import Failure, Reply, Request, in_order, until_stop
-
-_READ = (".json", ".safetensors", ".jinja", ".model", ".txt")
-"""Endings of the files that weights, configuration and tokenizer are read from."""
+from crs_gym.language.weights import content_name, find_device, find_source, load
 
 
 class LocalModel:
@@ -57,9 +53,9 @@ class LocalModel:
         if batch_size < 1:
             raise ValueError(f"the batch size must be at least 1, not {batch_size}")
         self.batch_size = batch_size
-        self._device = _device(device)
-        source = _source(model)
-        self._tokenizer, self._model = _load(source)
+        self._device = find_device(device)
+        source = find_source(model)
+        self._tokenizer, self._model = load(source)
         self._model.to(self._device).eval()
         if chat_template is not None:
             self._tokenizer.chat_template = chat_template
@@ -68,7 +64,7 @@ class LocalModel:
                 f"the tokenizer of {model} has no chat template: write one (Jinja) to "
                 "chat_template.jinja in the model's folder, or hand one over (--chat-template FILE)"
             )
-        self.name = name or _name(source, self._model.config, self._tokenizer.chat_template)
+        self.name = name or content_name(source, self._model.config, self._tokenizer.chat_template)
         self._config = _greedy(self._model.generation_config, self._tokenizer)
         ends = self._config.eos_token_id
         self._ends = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
@@ -213,81 +209,6 @@ class _Limits:
 
     def _stopped(self, tokens: Any, stop: Sequence[str]) -> bool:
         return bool(stop) and until_stop(self._text(tokens[self._width :].tolist()), stop)[1]
-
-
-def _device(device: str) -> Any:
-    torch = _import_torch()
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"no such device: {device!r}; use auto, cpu, cuda or cuda:1") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise ValueError(f"no {device} here, CUDA devices found: {found}; use --device cpu")
-    return chosen
-
-
-def _import_torch() -> Any:
-    try:
-        import torch
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"local language models need torch and transformers ({error}): "
-            "pip install 'crs-gym[lm]'",
-            name=error.name,
-        ) from error
-    return torch
-
-
-def _source(model: str | Path) -> str:
-    """The folder or the hub's name; raises where it can only be a folder and is none."""
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise OSError(
-                f"{model} is not a model, it has no config.json: name the folder that "
-                "`save_pretrained` wrote (of a training run, one of its checkpoints)"
-            )
-        return str(folder)
-    text = str(model)
-    if folder.exists() or text.startswith((".", "/", "~")) or text.count("/") > 1 or os.sep != "/":
-        raise OSError(f"{model} is not a folder: name one that `save_pretrained` wrote")
-    return text
-
-
-def _load(source: str) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        return tokenizer, AutoModelForCausalLM.from_pretrained(source, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        if Path(source).is_dir():
-            cure = (
-                "a causal model with its tokenizer is needed, weights in safetensors "
-                "(model.save_pretrained and tokenizer.save_pretrained write them)"
-            )
-        else:
-            cure = "no such folder here; to take it from the hub its exact name and a network"
-        raise OSError(f"cannot load the language model {source}: {cure}. {reason}") from error
-
-
-def _name(source: str, config: Any, chat_template: Any) -> str:
-    """Changes with the weights, so that a cache never replays a model that was since retrained."""
-    digest = hashlib.sha256(repr(chat_template).encode())
-    folder = Path(source)
-    if not folder.is_dir():
-        digest.update(str(getattr(config, "_commit_hash", None)).encode())
-        return f"{source}@{digest.hexdigest()[:12]}"
-    for path in sorted(path for path in folder.iterdir() if path.suffix in _READ):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-        digest.update(path.name.encode())
-    return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
 
 
 def _greedy(settings: Any, tokenizer: Any) -> Any:

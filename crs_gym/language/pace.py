@@ -73,7 +73,7 @@ def retry_after_seconds(header: str | None, now: float | None = None) -> float |
     except ValueError:
         try:
             moment = parsedate_to_datetime(header).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError, OSError):
             return None
         seconds = moment - (time.time() if now is None else now)
     return max(seconds, 0.0) if math.isfinite(seconds) else None

@@ -18,7 +18,6 @@ from crs_gym.language.model import (
     stream,
 )
 
-
 _COUNTS = (
     *("requests", "asked", "cache_hits", "retries", "failures"),
     *("prompt_tokens", "completion_tokens"),

@@ -110,4 +110,4 @@ def _inner(body: dict[Any, Any]) -> object | None:
 
 def _count(usage: object, name: str) -> int:
     count = usage.get(name) if isinstance(usage, dict) else None
-    return count if isinstance(count, int) else 0
+    return count if isinstance(count, int) and count > 0 else 0
