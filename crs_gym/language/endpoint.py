@@ -83,7 +83,8 @@ class EndpointModel:
         self._key_env, self._key = api_key_env, _key(endpoint, api_key_env)
         self._client = _client(self.endpoint, self._key, timeout)
         url = urlsplit(self.endpoint)
-        self.name = name or f"{model}@{url.netloc.rpartition('@')[2]}{url.path}"
+        self._place = url.netloc.rpartition("@")[2] + url.path  # without a password
+        self.name = name or f"{model}@{self._place}"
         self.concurrency, self.timeout, self.retries = concurrency, timeout, retries
         self.usage = usage if usage is not None else Usage()
         self._backoff = backoff or Backoff()
@@ -104,7 +105,9 @@ class EndpointModel:
                 pool.submit(self._answer, request, call): i for i, request in enumerate(requests)
             }
             for future in as_completed(asked):
-                yield asked.pop(future), future.result()
+                error = future.exception()
+                unforeseen = Failure(f"unforeseen: {error!r}")
+                yield asked.pop(future), unforeseen if error else future.result()
         finally:
             call.over.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -132,7 +135,7 @@ class EndpointModel:
         return Failure("nobody waits for the reply any more")
 
     def _attempt(self, request: Request) -> Reply:
-        """One request over the wire; raises Trouble, whatever happens."""
+        """One request over the wire; raises Trouble where it gives no reply."""
         import openai
 
         length_field = self._length_field
@@ -185,7 +188,7 @@ class EndpointModel:
         cause = error.__cause__ or error
         if type(cause).__name__ == "ConnectError" and not self._answered:
             return Trouble(
-                f"nothing answers at {self.endpoint} ({_words(cause)}): start the server, or mend "
+                f"nothing answers at {self._place} ({_words(cause)}): start the server, or mend "
                 "the URL (--endpoint)",
                 lasting=True,
             )

@@ -45,6 +45,7 @@ class Faulty(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Faulty
 
     def do_POST(self) -> None:
