@@ -222,6 +222,16 @@ def test_every_field_counts(request, data):
     assert (key("m", request) == key("m", other)) == (request == other)
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("temperature", (0, 0.0, -0.0, False)), ("max_tokens", (1, 1.0, True)), ("seed", (0, -0.0))],
+)
+def test_numbers_that_are_equal_share_a_key(name, values):
+    requests = [Request((Message("user", "x"),), **{name: value}) for value in values]
+    assert len(set(requests)) == 1
+    assert len({key("m", request) for request in requests}) == 1
+
+
 def test_keys_stay_the_same_over_releases():
     """A key that changes throws every cache away."""
     request = Request((Message("user", "hé"),), 5, 0.5, ("x",), 3)

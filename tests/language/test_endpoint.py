@@ -237,6 +237,18 @@ def test_replies_come_as_they_are_done(server):
     stream.close()
 
 
+def test_nobody_goes_on_asking_for_a_stream_that_was_closed(server):
+    endpoint = model(server, sleep=None, backoff=Backoff(1e6, 1e6), concurrency=2)
+    stream = endpoint.stream(say("500", "ok"))
+    assert next(stream) == (1, Reply("ok", "stop", 11, 5))
+    stream.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("crs-gym-endpoint"):
+            thread.join(30)
+            assert not thread.is_alive()
+    assert server.attempts["500"] <= 1
+
+
 def test_newer_models_call_the_length_otherwise(server):
     endpoint = model(server, concurrency=4)
     replies = endpoint.generate(say(*(f"newer ok-{n}" for n in range(8)), max_tokens=33))
