@@ -24,7 +24,7 @@ class LocalModel:
     batch, up to the last bits of the logits, which vary with the batch's shape: only a near tie
     can fall otherwise. Another device has another noise.
 
-    A request that the template refuses, or that does not fit the model's context, is a Failure;
+    A request that the template refuses, or makes nothing of, or that does not fit the model's context, is a Failure;
     near the context's end the reply is cut off. Where memory runs out, a batch is halved.
 
     Args:
@@ -99,6 +99,8 @@ class LocalModel:
             )["input_ids"]
         except (TemplateError, TypeError, UnicodeError, ValueError) as error:
             return Failure(f"the chat template or tokenizer refused the messages: {error}")
+        if not prompt:
+            return Failure("the chat template makes an empty prompt of the messages")
         room = request.max_tokens if self._context is None else self._context - len(prompt)
         if room < 1:
             return Failure(

@@ -78,6 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(400, {"error": {"message": message}})
         elif what == "slow":
             self.server.over.wait(30)
+            self.close_connection = True
         elif what == "nothing":
             self.close_connection = True
         elif what == "cut":

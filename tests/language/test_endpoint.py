@@ -239,10 +239,11 @@ def test_replies_come_as_they_are_done(server):
 
 def test_nobody_goes_on_asking_for_a_stream_that_was_closed(server):
     endpoint = model(server, sleep=None, backoff=Backoff(1e6, 1e6), concurrency=2)
+    before = set(threading.enumerate())
     stream = endpoint.stream(say("500", "ok"))
     assert next(stream) == (1, Reply("ok", "stop", 11, 5))
     stream.close()
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("crs-gym-endpoint"):
             thread.join(30)
             assert not thread.is_alive()

@@ -146,6 +146,13 @@ def test_what_does_not_fit_or_is_refused_fails_alone(model, asking):
     assert [replies[1]] == model.generate([good])
 
 
+def test_an_empty_prompt_fails_alone(tiny, asking):
+    bare = LocalModel(tiny, device="cpu", chat_template="{{ messages[0].content }}")
+    failure, reply = bare.generate([asking(""), asking("a", max_tokens=3)])
+    assert "empty prompt" in failure.reason
+    assert isinstance(reply, Reply)
+
+
 def test_a_reply_ends_with_the_context(model, asking):
     words = "a" * (CONTEXT - 13)
     (reply,) = model.generate([asking(words, max_tokens=100)])
