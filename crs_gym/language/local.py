@@ -24,8 +24,9 @@ class LocalModel:
     batch, up to the last bits of the logits, which vary with the batch's shape: only a near tie
     can fall otherwise. Another device has another noise.
 
-    A request that the template refuses, or makes nothing of, or that does not fit the model's context, is a Failure;
-    near the context's end the reply is cut off. Where memory runs out, a batch is halved.
+    A request that the template refuses or makes nothing of, or that does not fit the model's
+    context, is a Failure; near the context's end the reply is cut off. Where memory runs out, a
+    batch is halved.
 
     Args:
         model: folder that `save_pretrained` wrote, or the name of a model of the hub.
