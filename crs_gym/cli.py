@@ -1,4 +1,4 @@
-"""`crs-gym`: build and look at worlds, run benchmarks, render the leaderboard."""
+"""`crs-gym`: build and look at worlds, run benchmarks, judge dialogues."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Annotated
 import tyro
 
 from crs_gym.commands.benchmarks import Benchmark, Leaderboard
+from crs_gym.commands.judging import Judge
 from crs_gym.commands.worlds import WorldCommand
 
 Command = (
     Annotated[WorldCommand, tyro.conf.subcommand("world")]
     | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
     | Annotated[Leaderboard, tyro.conf.subcommand("leaderboard")]
+    | Annotated[Judge, tyro.conf.subcommand("judge")]
 )
 
 

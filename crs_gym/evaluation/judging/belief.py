@@ -50,7 +50,9 @@ class BeliefJudge:
 
     def __post_init__(self) -> None:
         if self.start not in get_args(Start):
-            raise ValueError(f"unknown start {self.start!r}; there are {', '.join(get_args(Start))}")
+            raise ValueError(
+                f"unknown start {self.start!r}; there are {', '.join(get_args(Start))}"
+            )
 
     @property
     def name(self) -> str:
@@ -140,9 +142,7 @@ def _follow(
             return (belief, past, advance(context, turn)), margin(belief)
 
         length, slate_size = history.act.slate.shape
-        blank = jax.tree.map(
-            lambda x: jnp.broadcast_to(x, (length, *x.shape)), no_turn(slate_size)
-        )
+        blank = jax.tree.map(lambda x: jnp.broadcast_to(x, (length, *x.shape)), no_turn(slate_size))
         belief = inference.init(jax.random.fold_in(key, 0), prior, items, model)
         start = (belief, blank, opening(items))
         return jnp.append(margin(belief), jax.lax.scan(follow, start, history)[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def attribute_consistency(
     scores = world.attribute_scores
     users, follows, offers, chance = [], [], [], []
     for dialogue, turns in zip(dialogues, heard, strict=True):
-        for n, (now, following) in enumerate(zip(turns[:-1], turns[1:], strict=True)):
+        for n, (now, following) in enumerate(pairwise(turns)):
             wish = _wish(dialogue.turns[n].act, now)
             if wish is None or following.act is None or not items_in(following.act):
                 continue

@@ -69,10 +69,7 @@ def consistency(
     slate_size = widest(turn.act for n in kept for turn in dialogues[n].turns)
     histories = [_history(dialogues[n], heard[n], length, slate_size) for n in kept]
     traits = np.array(
-        [
-            (d.temperature, d.patience, d.critique_rate)
-            for d in (dialogues[n] for n in kept)
-        ],
+        [(d.temperature, d.patience, d.critique_rate) for d in (dialogues[n] for n in kept)],
         np.float32,
     )
     items = items_of(world)
@@ -85,9 +82,7 @@ def consistency(
             jax.tree.map(lambda *rows: np.stack(rows), *(histories[n][part] for n in places))
             for part in (0, 1)
         )
-        found.append(
-            _explain(items, model, embeddings[places], traits[places], said, understood)
-        )
+        found.append(_explain(items, model, embeddings[places], traits[places], said, understood))
         bar.update(min(chunk, len(kept) - start))
     bar.close()
     likelihood = np.concatenate([np.asarray(part) for part in found])[: len(kept)]
@@ -135,7 +130,7 @@ def _explain(
     histories: Turn,
     responses: UserAct,
 ) -> jax.Array:
-    """(B, P) log-likelihood of the responses of B dialogues under each of P embeddings (B, P, d)."""
+    """(B, P) log-likelihood of each dialogue's responses under each of P embeddings (B, P, d)."""
 
     def one(
         embeddings: jax.Array, traits: jax.Array, history: Turn, responses: UserAct

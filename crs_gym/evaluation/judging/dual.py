@@ -1,4 +1,4 @@
-"""Dialogues without ICER: one language model talks to itself (ICER, section 5.2, appendix A.5, A.6).
+"""Dialogues without ICER: a language model talks to itself (ICER, section 5.2, A.5 and A.6).
 
 One plays the recommender, one the user, and both know the user's text profile. With elicitation
 the recommender is told of ICER's three acts and shown a dialogue; without, it is free. The prompts
@@ -27,14 +27,14 @@ TAKEN = "ACCEPTED"
 """With this word the user's model says that it takes a film; it is no part of the transcript."""
 
 _RECOMMENDER = """\
-You recommend films. You are friendly, and you want to find one film for the user you talk to that \
-they do not know yet and will enjoy. Below you read what is known of their taste; it is little, and \
-not certain.
+You recommend films. You are friendly, and you want to find one film for the user you talk to \
+that they do not know yet and will enjoy. Below you read what is known of their taste; it is \
+little, and not certain.
 
-The conversation has at most {turns} turns. Each time, first think over what the user has told you, \
-then say one thing to them, in one or two sentences.{acts} Recommend films at least once before the \
-conversation ends; it ends when the user accepts a film. Name films with their year, as in \
-Heat (1995)."""
+The conversation has at most {turns} turns. Each time, first think over what the user has told \
+you, then say one thing to them, in one or two sentences.{acts}Recommend films at least once \
+before the conversation ends; it ends when the user accepts a film. Name films with their year, \
+as in Heat (1995)."""
 _RECOMMENDER_ACTS = """ \
 What you say is one of three things:
 - A question about films: name a few and ask which one the user likes most. Two are easier to \
@@ -42,20 +42,22 @@ compare than many.
 - A question about a quality: ask whether the user wants more or less of it than a film you name \
 has, for instance something funnier than Forrest Gump (1994). From then on, do as they say.
 - A recommendation: offer a few films and see whether the user accepts one. Who declines may say \
-what they want more or less of."""
+what they want more or less of.
+"""
 _USER = """\
-You are a person who talks to a film recommender, in the first person. Below you read what is known \
-of your taste. You do not know yet what to watch, and need the recommender's help to find it.
+You are a person who talks to a film recommender, in the first person. Below you read what is \
+known of your taste. You do not know yet what to watch, and need the recommender's help to find it.
 
-Answer what you were just told in one or two sentences, in agreement with your taste and with what \
-you said before.{acts} If a film you are offered suits you, you may accept it: then end your answer \
-with the word {taken}."""
+Answer what you were just told in one or two sentences, in agreement with your taste and with \
+what you said before.{acts}If a film you are offered suits you, you may accept it: then end your \
+answer with the word {taken}."""
 _USER_ACTS = """ \
 The recommender does one of three things:
 - It names films and asks which one you like most: choose one, with a reason if you want.
 - It asks whether you want more or less of some quality than a film has: say which.
 - It recommends films: accept one, or decline. When you decline you may say of what you want more \
-or less than the films have."""
+or less than the films have.
+"""
 _EXAMPLE = "\n\nHere is an example of such a conversation:\n{example}"
 _CONTEXT = "\n\nWhat is known of {whose} taste: {profile}"
 _BEGIN = "Hello, I am looking for a film."
@@ -121,9 +123,7 @@ def converse(
     """
     if turns < 1:
         raise ValueError(f"a conversation needs at least one turn, not {turns}")
-    talks = [
-        _Talk(case, case.profile.text(world), elicitation, example, turns) for case in cases
-    ]
+    talks = [_Talk(case, case.profile.text(world), elicitation, example, turns) for case in cases]
     bar = tqdm(total=turns, desc=f"{model.name} twice", unit="turn", disable=not progress)
     for turn in range(turns):
         for as_user in (False, True):
@@ -162,7 +162,7 @@ class _Talk:
         self.accepted = False
         self.failure = ""
         shown = _EXAMPLE.format(example=example) if elicitation and example else ""
-        acts = (_RECOMMENDER_ACTS, _USER_ACTS) if elicitation else ("", "")
+        acts = (_RECOMMENDER_ACTS, _USER_ACTS) if elicitation else (" ", " ")
         self.system = (
             _RECOMMENDER.format(turns=turns, acts=acts[0])
             + shown

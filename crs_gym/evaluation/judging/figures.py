@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,8 +27,8 @@ class Figure(NamedTuple):
     def of(
         cls,
         name: str,
-        values: Sequence[float] | np.ndarray,
-        users: Sequence[int] | np.ndarray,
+        values: Any,
+        users: Any,
         resamples: int = RESAMPLES,
     ) -> Figure:
         """The mean of `values` (n,), which belong to `users` (n,)."""

@@ -54,8 +54,11 @@ class Case:
     prior: Prior
 
     def retold(self, words: Sequence[tuple[str, str]]) -> Case:
-        """The same question about another conversation with the same user, of which only the
-        (recommender's, user's) words are known."""
+        """The same question about another conversation with the same user, known by its words.
+
+        Args:
+            words: (recommender's, user's) of each turn.
+        """
         return replace(self, words=tuple(words), turns=())
 
 
@@ -94,9 +97,7 @@ def make_pair(
         gains.append(place / (world.n_items - 1) - QUARTER)
     better = int(generator.integers(2))
     order = (better, 1 - better)  # drawn[0] is the better one
-    return Pair(
-        (drawn[order[0]], drawn[order[1]]), better, (gains[order[0]], gains[order[1]])
-    )
+    return Pair((drawn[order[0]], drawn[order[1]]), better, (gains[order[0]], gains[order[1]]))
 
 
 def make_cases(

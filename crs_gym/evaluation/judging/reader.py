@@ -71,8 +71,9 @@ class ModelJudge:
         bar = tqdm(total=len(asked), desc=self.name, unit="question", disable=not self.progress)
         for start in range(0, len(asked), self.batch):
             part = asked[start : start + self.batch]
-            for place, found in zip(part, self._answers([cases[r] for r, _ in part], part)):
-                places[place], again[place], coins[place] = found
+            answers = self._answers([cases[row] for row, _ in part], part)
+            for place, answer in zip(part, answers, strict=True):
+                places[place], again[place], coins[place] = answer
             bar.update(len(part))
         bar.close()
         return Verdicts(places, again, coins)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from crs_gym import __version__
-from crs_gym.acts import Accept, AttributeQuery, Leave, Turn, readable_turns
+from crs_gym.acts import Accept, AttributeQuery, Leave, readable_turns
 from crs_gym.dialogue import say, say_response
 from crs_gym.generation.records import Dialogue, Exchange, Words
 from crs_gym.inference import Metropolis
@@ -21,15 +21,17 @@ def simulate(world, count, policy=None, draws=64, seed=0, chunk=64, **settings):
     keys = evaluation_keys(seed, count)
     policy = policy or Icer(threshold=0.05)
     episodes = play(simulator, policy, Metropolis.of(draws), keys, chunk)
-    states = jax.device_get(jax.jit(jax.vmap(lambda key: simulator.reset(key)._replace(key=0)))(keys))
+    states = jax.device_get(
+        jax.jit(jax.vmap(lambda key: simulator.reset(key)._replace(key=0)))(keys)
+    )
     return [
-        record(world, n, jax.tree.map(lambda x: x[n], states), turns_of(episodes.history, n))
+        record(world, n, row(states, n), readable_turns(row(episodes.history, n)))
         for n in range(count)
     ]
 
 
-def turns_of(history, n):
-    return readable_turns(jax.tree.map(lambda x: x[n], history))
+def row(tree, n):
+    return jax.tree.map(lambda x: x[n], tree)
 
 
 def record(world, number, state, turns):
