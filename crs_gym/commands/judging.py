@@ -127,7 +127,7 @@ def _rows(path: Path) -> Iterator[Dialogue]:
     except ImportError as error:
         raise ImportError("data sets need pyarrow: pip install 'crs-gym[lm]'") from error
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files:
+    if not files or not files[0].exists():
         raise FileNotFoundError(f"there is no Parquet file in {path}")
     for file in files:
         yield from decode(file)

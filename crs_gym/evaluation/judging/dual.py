@@ -24,7 +24,7 @@ from crs_gym.language import Failure, LanguageModel, Message, Request
 from crs_gym.world import DataError, World
 
 TAKEN = "ACCEPTED"
-"""With this word the user's model says that it takes a film; it is no part of the transcript."""
+"""With this word the user's model says that it takes a film; transcripts leave it out."""
 
 _RECOMMENDER = """\
 You recommend films. You are friendly, and you want to find one film for the user you talk to \
@@ -62,6 +62,7 @@ _EXAMPLE = "\n\nHere is an example of such a conversation:\n{example}"
 _CONTEXT = "\n\nWhat is known of {whose} taste: {profile}"
 _BEGIN = "Hello, I am looking for a film."
 _LABEL = re.compile(r"^\s*(?:\**(?:Recommender|Assistant|User|Q|A)\**:\s*)+", re.IGNORECASE)
+_MARK = re.compile(rf"\s*\b{TAKEN}\b[.!]?")
 _STOP = ("\nUser:", "\nRecommender:", "\nQ:", "\nA:")
 
 
@@ -188,13 +189,13 @@ class _Talk:
     def hear(self, text: str, as_user: bool, world: World) -> None:
         words = " ".join(_LABEL.sub("", text).split())
         if as_user:
-            marked = TAKEN in words
-            words = " ".join(words.replace(TAKEN, "").split()).removesuffix(" .")
-            self.accepted = marked or _takes(words, self.said[-1], world)
-        if not words and not self.accepted:
+            rest = _MARK.sub("", words).strip()
+            self.accepted = rest != words or _takes(words, self.said[-1], world)
+            words = rest or words
+        if words:
+            self.said.append(words)
+        else:
             self.failure = "the model said nothing"
-            return
-        self.said.append(words or "Yes.")
 
     def transcript(self, model: str) -> Transcript:
         # a recommender that was not answered has not had its turn

@@ -146,7 +146,8 @@ def _choose(
 ) -> Profile:
     likes, dislikes, doubts = counts
     ascending = np.argsort(mean, kind="stable")
-    sure = ascending[(std <= np.median(std))[ascending]]
+    # for a user known for sure, all deviations are rounding errors
+    sure = ascending[(std <= np.median(std) + 1e-5)[ascending]]
     liked, disliked = sure[::-1][:likes], sure[:dislikes]
     low, high = np.quantile(mean, [0.25, 0.75])
     doubtful = (low <= mean) & (mean <= high)

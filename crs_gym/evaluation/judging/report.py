@@ -11,6 +11,8 @@ from crs_gym.evaluation.judging.measures import Measures
 if TYPE_CHECKING:
     from rich.table import Table
 
+_CAPTION = "± half the 95% interval"
+
 
 def judged_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Rows as JSON values; intervals as mean, low and high."""
@@ -31,10 +33,8 @@ def judged_table(name: str, rows: Sequence[Row]) -> Table:
     """Accuracy and NDCG by turn (ICER, tables 3 and 4)."""
     from rich.table import Table
 
-    table = Table(title=f"Which film does the user like better? {name}", title_justify="left")
-    table.add_column("Turns", justify="right")
-    table.add_column("Dialogues", justify="right")
-    for title in ("Accuracy", "NDCG", "Gain over 0 turns"):
+    table = Table(title=f"Which film does the user like better? {name}", caption=_CAPTION)
+    for title in ("Turns", "n", "Accuracy", "NDCG", "Gain over 0 turns"):
         table.add_column(title, justify="right", no_wrap=True)
     asked = any(row.asked_again for row in rows)
     if asked:
@@ -51,8 +51,8 @@ def measured_table(several: Mapping[str, Measures]) -> Table:
     """Measures side by side, a column each."""
     from rich.table import Table
 
-    table = Table(title="Measured qualities", title_justify="left")
-    table.add_column("")
+    table = Table(title="Measured qualities", caption=_CAPTION)
+    table.add_column("", no_wrap=True)
     columns = []
     for name, measures in several.items():
         table.add_column(name, justify="right", no_wrap=True)
@@ -75,5 +75,4 @@ def _interval(mean: float | None, low: float | None = None, high: float | None =
         return "-"
     if low is None or high is None:
         return f"{mean:.3f}"
-    # square brackets would be read as markup
-    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+    return f"{mean:.3f} ± {(high - low) / 2:.3f}"

@@ -1,5 +1,7 @@
 """Templated dialogues as records: what `rollout` plays, told by `crs_gym.dialogue`."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 
@@ -10,6 +12,8 @@ from crs_gym.generation.records import Dialogue, Exchange, Words
 from crs_gym.inference import Metropolis
 from crs_gym.policies import Icer
 from crs_gym.simulation import Simulator, evaluation_keys, play
+from crs_gym.simulation.simulator import advance
+from crs_gym.users import log_prob, perceive
 
 
 def simulate(world, count, policy=None, draws=64, seed=0, chunk=64, **settings):
@@ -19,7 +23,7 @@ def simulate(world, count, policy=None, draws=64, seed=0, chunk=64, **settings):
     """
     simulator = Simulator.of(world, **settings)
     keys = evaluation_keys(seed, count)
-    policy = policy or Icer(threshold=0.05)
+    policy = policy or Icer(threshold=0.05, effort=8)
     episodes = play(simulator, policy, Metropolis.of(draws), keys, chunk)
     states = jax.device_get(
         jax.jit(jax.vmap(lambda key: simulator.reset(key)._replace(key=0)))(keys)
@@ -76,3 +80,21 @@ def exchange(world, utilities, act, response, variant=0):
         believed=0,
         regret=0.0,
     )
+
+
+def told(dialogue, world, *turns):
+    """The dialogue with other turns."""
+    utilities = world.item_embeddings @ dialogue.embedding
+    return replace(dialogue, turns=tuple(exchange(world, utilities, *turn) for turn in turns))
+
+
+def means(figures):
+    return {figure.name: figure.mean for figure in figures}
+
+
+@jax.jit
+def follow(items, model, user, turn, context):
+    """log P of one response, and the context after it."""
+    percept = perceive(user.embedding, turn.act, items, model)
+    value = log_prob(turn.response, user, turn.act, percept, context, model)
+    return value, advance(context, turn)
