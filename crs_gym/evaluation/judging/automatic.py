@@ -75,26 +75,26 @@ def evaluate(
     """Asks the judge, and scores the verdicts.
 
     Raises:
-        ValueError: no turns, or as `score`.
+        ValueError: a negative number of turns, or as `score`.
     """
     if turns < 0:
         raise ValueError(f"turns must be at least 0, not {turns}")
+    _check_users(cases)
     return score(judge.judge(cases, turns), cases, resamples)
 
 
 def score(verdicts: Verdicts, cases: Sequence[Case], resamples: int = RESAMPLES) -> list[Row]:
     """A row for each number of turns that dialogues of at least two users reach.
 
-    Intervals are of 95%, by a bootstrap clustered by user.
+    Intervals are of 95%, by a bootstrap clustered by user, who may have several dialogues.
 
     Raises:
         ValueError: fewer than two users.
     """
+    _check_users(cases)
     users = np.array([case.user_id for case in cases])
     better = np.array([case.pair.better for case in cases])
     gains = np.array([case.pair.gains for case in cases]).reshape(-1, 2)
-    if len(np.unique(users)) < 2:
-        raise ValueError("judging needs dialogues with at least two users")
     ranked = ndcg(gains, 1 - gains.argmax(1)), ndcg(gains, gains.argmax(1))
     rows = []
     for turn in range(verdicts.places.shape[1]):
@@ -138,3 +138,8 @@ def ndcg(gains: Any, picked: Any) -> np.ndarray:
     best = gains.max(-1)
     found: np.ndarray = (first + discount * (total - first)) / (best + discount * (total - best))
     return found
+
+
+def _check_users(cases: Sequence[Case]) -> None:
+    if len({case.user_id for case in cases}) < 2:
+        raise ValueError("judging needs dialogues with at least two users: there is no interval")

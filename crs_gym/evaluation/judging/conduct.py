@@ -16,6 +16,7 @@ from crs_gym.acts import (
 )
 from crs_gym.evaluation.judging.figures import Figure
 from crs_gym.evaluation.judging.hearing import Heard
+from crs_gym.evaluation.judging.histories import items_in
 from crs_gym.generation.records import Dialogue
 from crs_gym.world import World
 
@@ -105,11 +106,6 @@ def attribute_consistency(
         ),
         Figure.of("wishes followed by chance", chance, users),
     ]
-
-
-def items_in(act: ReadableRecommenderAct) -> tuple[int, ...]:
-    """The films that an act names."""
-    return (act.item,) if isinstance(act, AttributeQuery) else act.items
 
 
 def _slate(act: ReadableRecommenderAct) -> object:

@@ -16,7 +16,7 @@ from crs_gym.evaluation.judging.hearing import Heard
 from crs_gym.evaluation.judging.histories import history_of, widest
 from crs_gym.generation.records import Dialogue
 from crs_gym.simulation.simulator import advance
-from crs_gym.users import Items, User, UserModel, items_of, log_prob, perceive
+from crs_gym.users import Context, Items, User, UserModel, items_of, log_prob, perceive
 from crs_gym.users.model import null_utility
 from crs_gym.world import World
 
@@ -138,13 +138,14 @@ def _explain(
         user = User(embeddings, *traits)
         null = null_utility(embeddings, items, model)
 
-        def follow(context, now):  # type: ignore[no-untyped-def]
+        def follow(context: Context, now: tuple[Turn, UserAct]) -> tuple[Context, jax.Array]:
             turn, response = now
             percept = perceive(embeddings, turn.act, items, model, null=null)
             value = log_prob(response, user, turn.act, percept, context, model)
             value = jnp.broadcast_to(value, null.shape)
             return advance(context, turn), jnp.maximum(value, FLOOR)
 
-        return jax.lax.scan(follow, opening(items), (history, responses))[1].sum(0)
+        steps = jax.lax.scan(follow, opening(items), (history, responses))[1]
+        return jnp.sum(steps, axis=0)
 
     return jax.vmap(one)(embeddings, traits, histories, responses)

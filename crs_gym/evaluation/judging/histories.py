@@ -38,5 +38,9 @@ def history_of(turns: Sequence[Acts], length: int, slate_size: int) -> Turn:
 
 def widest(acts: Iterable[ReadableRecommenderAct]) -> int:
     """Items of the largest slate, at least 1."""
-    sizes = (1 if isinstance(act, AttributeQuery) else len(act.items) for act in acts)
-    return max(sizes, default=1) or 1
+    return max((len(items_in(act)) for act in acts), default=1) or 1
+
+
+def items_in(act: ReadableRecommenderAct) -> tuple[int, ...]:
+    """The films that an act names."""
+    return (act.item,) if isinstance(act, AttributeQuery) else act.items

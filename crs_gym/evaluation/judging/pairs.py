@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crs_gym.acts import AttributeQuery
+from crs_gym.evaluation.judging.histories import items_in
 from crs_gym.evaluation.judging.profiles import Profile, profiles
 from crs_gym.generation.records import Dialogue, Exchange
 from crs_gym.inference import Prior
@@ -145,5 +145,4 @@ def make_cases(
 
 def named_items(dialogue: Dialogue) -> set[int]:
     """Every item that the recommender's acts name."""
-    acts = [turn.act for turn in dialogue.turns]
-    return {i for a in acts for i in ((a.item,) if isinstance(a, AttributeQuery) else a.items)}
+    return {item for turn in dialogue.turns for item in items_in(turn.act)}
