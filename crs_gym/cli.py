@@ -1,4 +1,4 @@
-"""`crs-gym`: worlds, benchmarks, data sets of dialogues."""
+"""`crs-gym`: worlds, benchmarks, data sets of dialogues and judging them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tyro
 
 from crs_gym.commands.benchmarks import Benchmark, Leaderboard
 from crs_gym.commands.datasets import DataSetCommand, Generate
+from crs_gym.commands.judging import Judge
 from crs_gym.commands.worlds import WorldCommand
 
 Command = (
@@ -17,6 +18,7 @@ Command = (
     | Annotated[Leaderboard, tyro.conf.subcommand("leaderboard")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
     | Annotated[DataSetCommand, tyro.conf.subcommand("dataset")]
+    | Annotated[Judge, tyro.conf.subcommand("judge")]
 )
 
 

@@ -23,7 +23,16 @@ def test_import_is_light():
 
 @pytest.mark.parametrize(
     "command",
-    ["", "world", "world build", "world build movielens", "world show", "benchmark", "leaderboard"],
+    [
+        "",
+        "world",
+        "world build",
+        "world build movielens",
+        "world show",
+        "benchmark",
+        "leaderboard",
+        "judge",
+    ],
 )
 def test_help_helps(command, capsys):
     with pytest.raises(SystemExit) as stop:
