@@ -9,7 +9,7 @@ import tyro
 
 from crs_gym.commands.benchmarks import Benchmark, Leaderboard
 from crs_gym.commands.datasets import DataSetCommand, Generate
-from crs_gym.commands.judging import Judge
+from crs_gym.commands.judging import Converse, Judge
 from crs_gym.commands.worlds import WorldCommand
 
 Command = (
@@ -19,6 +19,7 @@ Command = (
     | Annotated[Generate, tyro.conf.subcommand("generate")]
     | Annotated[DataSetCommand, tyro.conf.subcommand("dataset")]
     | Annotated[Judge, tyro.conf.subcommand("judge")]
+    | Annotated[Converse, tyro.conf.subcommand("converse")]
 )
 
 

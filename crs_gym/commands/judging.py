@@ -1,33 +1,39 @@
-"""`crs-gym judge`."""
+"""`crs-gym judge`, and `crs-gym converse` for dialogues to judge against."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from crs_gym.world import DEFAULT_WORLD, DataError, World
+from crs_gym.commands.arguments import Model, ModelArguments, Out
 
 if TYPE_CHECKING:
-    from crs_gym.generation.records import Dialogue
+    from rich.console import Console
+
+    from crs_gym.evaluation.judging import Case
 
 
 @dataclass(frozen=True)
 class Judge:
     """Judges a data set: what its dialogues tell of a user's taste, and measured qualities.
 
-    After every turn a judge says which of two films the user likes better; the belief that follows
-    the acts is the judge. Texts are measured, and templates beside them where they differ.
+    After every turn a judge says which of two films the user likes better: the belief that follows
+    the acts, and the language model of --model. Texts are measured, and templates beside them where
+    they differ.
     """
 
     dataset: tyro.conf.Positional[Path]
-    """Parquet file of dialogues, or a folder of them."""
-    world: str = DEFAULT_WORLD
-    """Bundled name or world file, the one that the dialogues are about."""
+    """Folder of a data set, or Parquet files of dialogues."""
+    world: str | None = None
+    """Bundled name or world file, where none lies beside the dialogues."""
+    language: Model = field(default_factory=ModelArguments)
+    transcripts: Path | None = None
+    """Let the model also judge these conversations with the same users, of crs-gym converse."""
     belief: bool = True
     """Ask the belief which film users like better."""
     start: Literal["stored", "personal"] = "stored"
@@ -51,14 +57,15 @@ class Judge:
         from crs_gym import __version__
         from crs_gym.evaluation.judging import BeliefJudge, evaluate, make_cases, measure
         from crs_gym.evaluation.judging import report as reports
-        from crs_gym.world import load_world
+        from crs_gym.generation.opening import open_dialogues
 
         if self.out is not None and not self.out.parent.is_dir():
             raise FileNotFoundError(f"the folder {self.out.parent} of --out does not exist")
-        world = load_world(self.world)
-        dialogues = read_dialogues(self.dataset, world, self.dialogues)
+        if self.transcripts is not None and self.language.model is None:
+            raise ValueError("transcripts have no acts to follow: name a judge with --model")
+        dialogues, world, user_model = open_dialogues(self.dataset, self.world, self.dialogues)
         console = Console()
-        report: dict = {
+        report: dict[str, Any] = {
             "version": __version__,
             "world": world.hash,
             "dialogues": len(dialogues),
@@ -68,12 +75,14 @@ class Judge:
             "judged": {},
             "measured": {},
         }
+        cases = make_cases(dialogues, world, unnamed=self.unnamed, seed=self.seed)
         if self.belief:
-            cases = make_cases(dialogues, world, unnamed=self.unnamed, seed=self.seed)
-            judge = BeliefJudge(world, self.start, seed=self.seed)
+            judge = BeliefJudge(world, self.start, seed=self.seed, user_model=user_model)
             rows = evaluate(judge, cases, self.turns)
             report["judged"][judge.name] = reports.judged_json(rows)
             console.print(reports.judged_table(judge.name, rows))
+        if self.language.model is not None:
+            report["judged"] |= self._ask_model(cases, world, console)
         if self.measures:
             retold = any(
                 words.text != words.template
@@ -86,6 +95,7 @@ class Judge:
                     dialogues,
                     world,
                     templates=name == "template",
+                    user_model=user_model,
                     seed=self.seed,
                     progress=True,
                 )
@@ -97,37 +107,69 @@ class Judge:
             self.out.write_text(json.dumps(report, indent=1) + "\n")
             console.print(f"wrote {self.out}")
 
+    def _ask_model(self, cases: Sequence[Case], world: Any, console: Console) -> dict[str, Any]:
+        from crs_gym.evaluation.judging import ModelJudge, evaluate, read_transcripts, retold
+        from crs_gym.evaluation.judging import report as reports
 
-def read_dialogues(path: Path, world: World, limit: int | None = None) -> list[Dialogue]:
-    """The dialogues of a Parquet file, or of all in a folder in the order of their names.
-
-    Raises:
-        FileNotFoundError: there is no such file, or none in the folder.
-        DataError: the dialogues are about another world, or the file is broken.
-        ImportError: pyarrow is missing.
-    """
-    found: list[Dialogue] = []
-    for dialogue in _rows(path):
-        if limit is not None and len(found) >= limit:
-            break
-        if dialogue.world != world.hash:
-            raise DataError(
-                f"the dialogues in {path} are about the world with hash {dialogue.world}, and "
-                f"{world.name} has {world.hash}; name theirs with --world"
+        model = self.language.connect()
+        judge, judged = ModelJudge(model, world, seed=self.seed), {}
+        several = {judge.name: cases}
+        if self.transcripts is not None:
+            several[f"{judge.name}, {self.transcripts.stem}"] = retold(
+                cases, read_transcripts(self.transcripts)
             )
-        found.append(dialogue)
-    if not found:
-        raise DataError(f"there are no dialogues in {path}")
-    return found
+        for name, them in several.items():
+            rows = evaluate(judge, them, self.turns)
+            judged[name] = reports.judged_json(rows)
+            console.print(reports.judged_table(name, rows))
+        console.print(str(model.usage))
+        return judged
 
 
-def _rows(path: Path) -> Iterator[Dialogue]:
-    try:
-        from crs_gym.generation.schema import decode
-    except ImportError as error:
-        raise ImportError("data sets need pyarrow: pip install 'crs-gym[lm]'") from error
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].exists():
-        raise FileNotFoundError(f"there is no Parquet file in {path}")
-    for file in files:
-        yield from decode(file)
+@dataclass(frozen=True)
+class Converse:
+    """Lets a language model talk to itself in place of ICER, with the users of a data set.
+
+    One plays the recommender, one the user, and both know the user's text profile: the paper's
+    baselines for dialogues. Judge what they say with crs-gym judge --transcripts.
+    """
+
+    dataset: tyro.conf.Positional[Path]
+    """Folder of a data set, or Parquet files of dialogues."""
+    out: Out
+    """JSON lines to write, one conversation a line."""
+    language: Model = field(default_factory=ModelArguments)
+    world: str | None = None
+    """Bundled name or world file, where none lies beside the dialogues."""
+    elicitation: bool = True
+    """Tell the recommender of ICER's acts, and show it a dialogue of the data set, the last one."""
+    dialogues: int | None = None
+    """Only with the users of the first so many."""
+    turns: int = 7
+    """At most so many."""
+    temperature: float = 0.7
+    """Of the replies."""
+    seed: int = 0
+    """Of profiles and replies."""
+
+    def run(self) -> None:
+        from crs_gym.evaluation.judging import converse, make_cases, write_transcripts
+        from crs_gym.generation.opening import open_dialogues
+
+        model = self.language.connect()
+        dialogues, world, _ = open_dialogues(self.dataset, self.world)
+        some = dialogues[: self.dialogues]
+        transcripts = converse(
+            model,
+            make_cases(some, world, seed=self.seed),
+            world,
+            elicitation=self.elicitation,
+            example=dialogues[-1].transcript() if self.elicitation else "",
+            turns=self.turns,
+            temperature=self.temperature,
+            seed=self.seed,
+        )
+        write_transcripts(transcripts, self.out)
+        broken = sum(bool(transcript.failure) for transcript in transcripts)
+        print(f"wrote {self.out}: {len(transcripts)} conversations, {broken} broken off")
+        print(model.usage)

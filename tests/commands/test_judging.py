@@ -5,7 +5,7 @@ import json
 import pytest
 
 from crs_gym.cli import main
-from crs_gym.commands.judging import read_dialogues
+from crs_gym.generation.opening import open_dialogues
 from crs_gym.world import DataError
 from tests.evaluation.judging.dialogues import simulate
 
@@ -46,13 +46,15 @@ def test_prints_tables_and_writes_json(folder, small_world, capsys):
     assert len(report["measured"]["template"]["distinct"]["user"]) == 4
 
 
-def test_reads_files_in_order_and_stops_at_the_limit(folder, small_world):
-    assert [d.number for d in read_dialogues(folder / "data", small_world)] == list(range(32))
-    few = read_dialogues(folder / "data", small_world, 3)
-    assert [d.number for d in few] == [0, 1, 2]
+def test_reads_files_in_order_and_stops_at_the_limit(folder):
+    world = str(folder / "small.world")
+    found = open_dialogues(folder / "data", world)
+    assert [d.number for d in found.dialogues] == list(range(32))
+    few = open_dialogues(folder / "data", world, 3)
+    assert [d.number for d in few.dialogues] == [0, 1, 2]
 
 
-def test_bad_input_is_told_in_one_line(folder, small_world, capsys):
+def test_bad_input_is_told_in_one_line(folder, capsys):
     def fails(*arguments):
         with pytest.raises(SystemExit) as stop:
             main(["judge", *map(str, arguments)])
@@ -67,4 +69,4 @@ def test_bad_input_is_told_in_one_line(folder, small_world, capsys):
     (folder / "broken.parquet").write_bytes(b"PAR1")
     assert "not a whole Parquet file" in fails(folder / "broken.parquet")
     with pytest.raises(DataError, match="no dialogues"):
-        read_dialogues(folder / "data", small_world, 0)
+        open_dialogues(folder / "data", str(folder / "small.world"), 0)
