@@ -1,7 +1,7 @@
 # Set-up, checks and the demo. `make help` lists the targets.
 PYTHON ?= python3.11
 VENV ?= .venv
-EXTRAS ?= sb3,dev
+EXTRAS ?= sb3,lm,ui,dev
 TORCH_INDEX ?=
 WORLD ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
@@ -17,7 +17,7 @@ rllib_stamp := .venv-rllib/.installed
 # the oldest that is supported, and the one that RLlib wants
 oldest_gymnasium := gymnasium==1.2.2
 torch := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.lock)
-needs_torch := $(filter all bench lm sb3,$(subst $(comma), ,$(EXTRAS)))
+needs_torch := $(filter all bench dev lm sb3,$(subst $(comma), ,$(EXTRAS)))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -29,7 +29,7 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables (current value):"
-	@echo "  EXTRAS=$(EXTRAS)      extras to install: sb3, marl, lm, ui, ray, openenv, bench, dev, all"
+	@echo "  EXTRAS=$(EXTRAS)      extras to install: sb3, marl, data, lm, ui, ray, openenv, bench, dev, all"
 	@echo "  PYTHON=$(PYTHON)   the Python that $(VENV) is made from (3.11 or later)"
 	@echo "  TORCH_INDEX=$(TORCH_INDEX)        package index to take torch from (say, PyTorch's CPU index)"
 	@echo "  WORLD=$(WORLD)              the world for the demo; the bundled one if empty"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from tqdm import tqdm
 
+from crs_gym.cluster import connected
 from crs_gym.generation.card import card
 from crs_gym.generation.dataset import CARD, SETTINGS, WORLD, DataSet, write_whole
 from crs_gym.generation.runners import make_here, make_on_cluster
@@ -37,26 +40,37 @@ def generate(
         ValueError: settings that do not fit the world.
         OSError: the disk is full, or the folder cannot be written.
         ChildProcessError: a shard cannot be made.
+        ImportError, ConnectionError: Ray, or its cluster, is not there.
     """
-    settings.simulator(world)  # refuses what cannot work before anything is written
-    data = _begin(world, Path(out), settings)
+    with connected(ray) if ray is not None else nullcontext() as cluster:
+        # refused before anything is written, what cannot work
+        settings.simulator(world), settings.policy(), settings.inference()
+        data = _begin(world, Path(out), settings)
+        file = data.folder / WORLD
+
+        def make(missing: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+            if cluster is None:
+                return make_here(file, settings, missing, workers)
+            return make_on_cluster(cluster, file, settings, missing)
+
+        _fill(data, make, progress)
+    write_whole(data.folder / CARD, card(data).encode())
+    return data
+
+
+def _fill(
+    data: DataSet, make: Callable[[Sequence[int]], Iterator[tuple[int, bytes]]], progress: bool
+) -> None:
+    settings = data.settings
     missing = data.missing()
     done = len(data) - sum(len(settings.rows(shard)) for shard in missing)
     bar = tqdm(
         desc="dialogues", total=len(data), initial=done, unit="", disable=not progress, smoothing=0
     )
     with bar:
-        file = data.folder / WORLD
-        shards = (
-            make_here(file, settings, missing, workers)
-            if ray is None
-            else make_on_cluster(ray, file, settings, missing)
-        )
-        for shard, payload in shards:
+        for shard, payload in make(missing):
             data.write(shard, payload)
             bar.update(len(settings.rows(shard)))
-    write_whole(data.folder / CARD, card(data).encode())
-    return data
 
 
 def _begin(world: World, out: Path, settings: Settings) -> DataSet:

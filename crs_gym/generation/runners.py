@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
-from crs_gym.cluster import RETRIES, WORKER_VARIABLES, check_versions, connected, versions
+from crs_gym.cluster import RETRIES, WORKER_VARIABLES, check_versions, versions
 from crs_gym.generation.settings import Settings
 from crs_gym.generation.worker import Worker
 
@@ -70,32 +70,33 @@ def make_here(
 
 
 def make_on_cluster(
-    address: str, world: Path, settings: Settings, shards: Sequence[int]
+    ray: Any, world: Path, settings: Settings, shards: Sequence[int]
 ) -> Iterator[tuple[int, bytes]]:
     """The same from the workers of a Ray cluster.
 
     A shard whose worker dies is begun again on another one. On machines of other processors floats
     may differ in the last bits.
 
+    Args:
+        ray: what `crs_gym.cluster.connected` gives.
+
     Raises:
-        ImportError, ConnectionError, ValueError: see `crs_gym.cluster.connected`.
         RuntimeError: a worker has another version of crs-gym, JAX or NumPy.
     """
-    with connected(address) as ray:
-        remote = ray.remote(
-            num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": WORKER_VARIABLES}
-        )(_shard)
-        common = versions(), ray.put(world.read_bytes()), settings.to_json()
-        waiting = {remote.remote(*common, shard): shard for shard in shards}
-        try:
-            while waiting:
-                (done,), _ = ray.wait(list(waiting))
-                yield waiting.pop(done), ray.get(done)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from error
-        finally:
-            for task in waiting:
-                ray.cancel(task)
+    remote = ray.remote(
+        num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": WORKER_VARIABLES}
+    )(_shard)
+    common = versions(), ray.put(world.read_bytes()), settings.to_json()
+    waiting = {remote.remote(*common, shard): shard for shard in shards}
+    try:
+        while waiting:
+            (done,), _ = ray.wait(list(waiting))
+            yield waiting.pop(done), ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    finally:
+        for task in waiting:
+            ray.cancel(task)
 
 
 _makers: dict[str, Any] = {}

@@ -92,10 +92,12 @@ def serve(world: str, lines: IO[bytes], out: IO[bytes]) -> None:
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    maker = Maker(World.load(world), Settings.from_json(orders.get()))
+    settings, maker = orders.get(), None
     while True:
+        shard = orders.get()
         try:
-            payload = encode(maker.dialogues(orders.get()))
+            maker = maker or Maker(World.load(world), Settings.from_json(settings))
+            payload = encode(maker.dialogues(shard))
             answer: dict[str, Any] = {"bytes": len(payload)}
         except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
             payload, answer = b"", {"error": f"{type(error).__name__}: {error}"}
@@ -109,4 +111,6 @@ if __name__ == "__main__":
     # whatever prints goes elsewhere: the standard output belongs to the shards
     private = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(sys.argv[1], sys.stdin.buffer, private)
+    # no buffer, for its lock would stand in the way of leaving
+    with open(0, "rb", buffering=0, closefd=False) as orders:
+        serve(sys.argv[1], orders, private)
