@@ -34,6 +34,7 @@ from crs_gym.inference.evidence import (
     null_utilities,
     section,
 )
+from crs_gym.inference.lapack import one_thread
 from crs_gym.inference.prior import Prior
 from crs_gym.users import Context, Items, User, UserModel, log_prob, perceive
 from crs_gym.users.model import null_utility
@@ -119,6 +120,7 @@ class Metropolis:
         """
         if draws < 4 or draws % 2:
             raise ValueError(f"draws must be an even number of at least 4, not {draws}")
+        one_thread()
         key = jax.random.key(seed, impl="threefry2x32")
         if "steps" in settings:
             settings["steps"] = tuple(float(rho) for rho in settings["steps"])
