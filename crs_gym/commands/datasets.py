@@ -41,7 +41,7 @@ class Generate:
     """Films in a recommendation or item query."""
     max_turns: int = 7
     """Turns of the longest dialogue."""
-    threshold: float = 0.05
+    threshold: float = 0.04
     """EVOI, in units of utility, from which on the recommender asks."""
     queries: Literal[
         "both",
@@ -69,7 +69,7 @@ class Generate:
     """Let the sentences of an act vary."""
     shard: int = 1000
     """Dialogues in a file."""
-    lanes: int = 64
+    lanes: int = 16
     """Dialogues played at a time in a worker."""
     workers: int = 2
     """Processes, of one thread each."""

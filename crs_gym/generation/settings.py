@@ -41,14 +41,14 @@ class Settings:
     slate_size: int = 2
     max_turns: int = 7
     user_model: Mapping[str, float] = field(default_factory=dict)
-    threshold: float = 0.05
+    threshold: float = 0.04
     queries: Queries = "both"
     offer: Offer = "sample"
     effort: int = 16
     draws: int = 256
     variants: bool = True
     shard: int = 1000
-    lanes: int = 64
+    lanes: int = 16
     version: str = __version__
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""What generating data sets costs, and what comes out."""
