@@ -33,7 +33,7 @@ from crs_gym.dialogue import NotUnderstood, understand, understand_response
 from crs_gym.dialogue.grammar import KINDS
 from crs_gym.dialogue.lexicon import lexicon
 from crs_gym.dialogue.reading import read
-from crs_gym.generation.checks import recommender, user
+from crs_gym.generation.checks import recommender, sides, user
 from crs_gym.generation.checks.films import strangers, unnamed
 from crs_gym.generation.checks.reasons import Reason, Rejection
 from crs_gym.generation.checks.surface import LONGEST, blemish, tidy
@@ -57,6 +57,8 @@ def check(text: str, act: ReadableRecommenderAct, world: World) -> Rejection | N
     reading = read(text, names)
     if found := strangers(text, reading, items, names, world) or unnamed(text, items, world):
         return found
+    if words := sides.of_a_user(reading):
+        return Rejection(Reason.OTHER_SIDE, f"{words!r} is what a user says")
     if not isinstance(act, Recommendation) and (found := recommender.pushed(reading)):
         return found
     understood = understand(text, world)
@@ -83,9 +85,11 @@ def check_response(
     reading = read(text, names, items)
     if found := strangers(text, reading, items, names, world):
         return found
+    if words := sides.of_a_recommender(read(text, names)):
+        return Rejection(Reason.OTHER_SIDE, f"{words!r} is what a recommender says")
     understood = understand_response(text, act, world)
     if isinstance(understood, NotUnderstood):
-        return user.fault(text, reading, response, act, names, world)
+        return user.fault(reading, response, act, names, world)
     return _difference(understood, response)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from crs_gym.acts import AttributeQuery, ItemQuery, ReadableRecommenderAct, Recommendation
 from crs_gym.dialogue.cues import FILM, Cue
 from crs_gym.dialogue.lexicon import Lexicon
@@ -11,6 +9,7 @@ from crs_gym.dialogue.reading import Reading
 from crs_gym.generation.checks.films import places
 from crs_gym.generation.checks.leanings import NOT, clauses, leanings
 from crs_gym.generation.checks.reasons import Reason, Rejection
+from crs_gym.generation.checks.sides import sentences
 
 _LOUD = frozenset("recommend suggest enjoy love like should pick picks".split())
 _OFFERING = frozenset(
@@ -40,8 +39,6 @@ _AGAINST = frozenset("recommend suggest worth enjoy like".split())
 
 def fault(reading: Reading, act: ReadableRecommenderAct, names: Lexicon) -> Rejection | None:
     """What is wrong with a turn that names the right films; None where it does what `act` does."""
-    if loud := _own_words(reading):
-        return Rejection(Reason.OTHER_SIDE, f"{loud!r} is what a user says")
     match act:
         case Recommendation(()):
             return _no_offer(reading)
@@ -55,7 +52,7 @@ def fault(reading: Reading, act: ReadableRecommenderAct, names: Lexicon) -> Reje
 
 def pushed(reading: Reading) -> Rejection | None:
     """A question that recommends besides: an offer in a sentence that asks for no choice."""
-    for sentence in _sentences(reading):
+    for sentence in sentences(reading):
         keys = {reading.row[n].key for n in sentence}
         if keys & _WHICH or _hears(reading, sentence, Cue.CHOOSE, Cue.PREFER, Cue.ASK):
             continue
@@ -108,7 +105,7 @@ def _no_offer(reading: Reading) -> Rejection | None:
 
 def _choice(reading: Reading) -> Rejection | None:
     asked = False
-    for sentence in _sentences(reading):
+    for sentence in sentences(reading):
         keys = {reading.row[n].key for n in sentence}
         cued = _hears(reading, sentence, Cue.CHOOSE, Cue.PREFER)
         worded = keys & _CHOOSING and (keys & _WHICH or {"or", "between", "rather"} & keys)
@@ -152,16 +149,6 @@ def direction_fault(
     return None
 
 
-def _own_words(reading: Reading) -> str:
-    """A phrase in which somebody takes a film or leaves; "" if there is none."""
-    for place, size, cue in reading.cues:
-        words = [token.key for token in reading.row[place : place + size]]
-        first_person = {"i", "id", "ill", "im", "lets", "me"} & set(words)
-        if cue is Cue.LEAVE or (cue in (Cue.TAKE, Cue.BEST, Cue.REFUSE) and first_person):
-            return " ".join(words)
-    return ""
-
-
 def _idiom(reading: Reading, place: int) -> bool:
     keys = [token.key for token in reading.row]
     return any(
@@ -169,14 +156,6 @@ def _idiom(reading: Reading, place: int) -> bool:
         for idiom in _IDIOMS
         for start in range(max(0, place - len(idiom) + 1), place + 1)
     )
-
-
-def _sentences(reading: Reading) -> Iterator[range]:
-    first = 0
-    for place in range(1, len(reading.row) + 1):
-        if place == len(reading.row) or reading.row[place].first:
-            yield range(first, place)
-            first = place
 
 
 def _hears(reading: Reading, within: range, *wanted: Cue) -> bool:

@@ -15,7 +15,7 @@ from crs_gym.acts import (
 )
 from crs_gym.dialogue.cues import FILM, HEDGES, Cue
 from crs_gym.dialogue.lexicon import Lexicon
-from crs_gym.dialogue.reading import Reading, read
+from crs_gym.dialogue.reading import Reading
 from crs_gym.dialogue.understanding import furthest
 from crs_gym.generation.checks.films import places
 from crs_gym.generation.checks.leanings import NOT, clauses
@@ -44,12 +44,9 @@ _ENDING = frozenset(
     "bye goodbye leave leaving stop stopping done quit later end ending enough elsewhere off "
     "tomorrow farewell".split()
 )
-_ASKED = frozenset({Cue.ASK, Cue.OFFER, Cue.PREFER, Cue.EMPTY})
-_QUIET = (("how", "about"), ("what", "about"))
 
 
 def fault(
-    text: str,
     reading: Reading,
     response: ReadableUserAct,
     act: ReadableRecommenderAct,
@@ -57,8 +54,6 @@ def fault(
     world: World,
 ) -> Rejection | None:
     """What is wrong with a turn that names no stranger; None where it does what `response` does."""
-    if words := _others_words(text, names):
-        return Rejection(Reason.OTHER_SIDE, f"{words!r} is what a recommender says")
     if reading.hears(Cue.LEAVE) and not isinstance(response, Leave):
         return Rejection(Reason.OTHER_ACT, "the conversation is left")
     match response:
@@ -171,16 +166,6 @@ def _left(reading: Reading) -> Rejection | None:
     if reading.question:
         return Rejection(Reason.UNCLEAR, "a question keeps the conversation going")
     return None
-
-
-def _others_words(text: str, names: Lexicon) -> str:
-    """A phrase that only a recommender says; "" if there is none."""
-    reading = read(text, names)
-    for place, size, cue in reading.cues:
-        words = tuple(token.key for token in reading.row[place : place + size])
-        if cue in _ASKED and words not in _QUIET and "i" not in words:
-            return " ".join(words)
-    return ""
 
 
 def _set_against(reading: Reading, place: int) -> bool:
