@@ -144,6 +144,8 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
+        # tokens that are told apart from the start: titles are rare, and have to be copied
+        torch.nn.init.normal_(model.get_input_embeddings().weight, std=width**-0.5)
     model.generation_config = GenerationConfig(**ends)
     return model
 

@@ -1,6 +1,6 @@
 """A tiny model that rewrites templates, trained from nothing in minutes on one core.
 
-    python -m experiments.words.paraphraser --minutes 8
+    python -m experiments.words.paraphraser --minutes 7
 
 No hub is asked for anything: model and tokenizer are built here (`agents.lm.tiny`), and trained on
 pairs of a short prompt (`crs_gym.generation.prompts`) and a sentence of `phrasings` that says the
@@ -43,7 +43,14 @@ class Pair:
 
 
 def a_pair(rng: random.Random, world: World) -> Pair:
-    """A random turn: what was said before it in any words, its template, other words for it."""
+    """A random turn: what was said before it in any words, its template, other words for it.
+
+    One in six is a list of films to be said again: what a rewriter has to learn above all is to
+    copy titles, and long lists teach it sooner than sentences with two.
+    """
+    if rng.random() < 1 / 6:
+        films = ", ".join(world.label(n) for n in rng.sample(range(world.n_items), 10))
+        return Pair((Message("user", f"\nrepeat: {films}"),), films)
     act, response = an_exchange(rng, world)
     variant = rng.randrange(VARIANTS)
     if rng.random() < 0.5:
@@ -91,7 +98,7 @@ def batches(
 def train(
     model: Any, data: Iterator[tuple[Any, Any, Any]], minutes: float, rate: float, log: Path
 ) -> int:
-    """Trains for some minutes; the learning rate warms up and falls to zero with the time spent.
+    """Trains for some minutes of processor time, over which the learning rate falls to zero.
 
     Returns:
         Steps taken.
@@ -101,11 +108,11 @@ def train(
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     model.train()
-    start, steps, recent = time.monotonic(), 0, 0.0
+    start, steps, recent = time.process_time(), 0, 0.0
     with tqdm(total=100, desc="training", unit="%") as bar, log.open("w") as curve:
-        while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
+        while (spent := (time.process_time() - start) / (60 * minutes)) < 1:
             for group in optimiser.param_groups:
-                group["lr"] = rate * min(1.0, (steps + 1) / 100) * (1 - spent)
+                group["lr"] = rate * min(1.0, (steps + 1) / 50) * (1 - spent)
             ids, mask, labels = next(data)
             loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
             optimiser.zero_grad()
@@ -141,19 +148,19 @@ def novel(dialogues: Sequence[Dialogue]) -> float:
 class Paraphraser:
     """Trains a paraphraser and rewrites dialogues with it."""
 
-    minutes: float = 8.0
-    """Of training; 0 loads what is in `out`."""
+    minutes: float = 7.0
+    """Of processor time for training; 0 loads what is in `out`."""
     dialogues: int = 300
     """To rewrite afterwards."""
-    width: int = 192
+    width: int = 144
     """Of the model."""
-    layers: int = 4
+    layers: int = 3
     """Of the model."""
-    heads: int = 6
+    heads: int = 4
     """Of the model."""
     batch: int = 24
     """Pairs a step."""
-    rate: float = 2e-3
+    rate: float = 3e-3
     """Highest learning rate."""
     order: Order = "users-first"
     """In which turns are rewritten."""

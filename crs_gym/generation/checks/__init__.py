@@ -21,8 +21,10 @@ from __future__ import annotations
 from typing import Any
 
 from crs_gym.acts import (
+    Accept,
     Answer,
     AttributeQuery,
+    Choice,
     Critique,
     ItemQuery,
     ReadableRecommenderAct,
@@ -87,6 +89,8 @@ def check_response(
         return found
     if words := sides.of_a_recommender(read(text, names)):
         return Rejection(Reason.OTHER_SIDE, f"{words!r} is what a recommender says")
+    if isinstance(response, Accept | Choice) and user.set_aside(reading, response.item):
+        return Rejection(Reason.OTHER_FILM, "another film is preferred")
     understood = understand_response(text, act, world)
     if isinstance(understood, NotUnderstood):
         return user.fault(reading, response, act, names, world)

@@ -12,7 +12,7 @@ from crs_gym.dialogue.text import normalise, tokenise
 from crs_gym.generation.checks.reasons import Reason, Rejection
 from crs_gym.world import World
 
-_QUOTED = re.compile(r"\"([^\"]{1,120})\"|\*([^*]{1,120})\*")
+_QUOTED = re.compile(r"\"([^\"]{1,120})\"")
 _ELEMENT = re.compile(r"[,;:()]|\s[-–—]\s|\b(?:or|and)\b", re.IGNORECASE)
 
 
@@ -30,7 +30,7 @@ def strangers(
     for item in allowed:
         plain = re.sub(re.escape(normalise(world.label(item))), "film", plain, flags=re.IGNORECASE)
     for quoted in _QUOTED.finditer(plain):
-        inside = (quoted[1] or quoted[2]).strip()
+        inside = quoted[1].strip()
         if inside[:1].isupper() and not _known(inside, allowed, names):
             return Rejection(Reason.UNKNOWN_FILM, f"{inside!r} stands in quotes as a film does")
     elements = [part.strip(" .!?\"'*") for part in _ELEMENT.split(plain)]

@@ -90,9 +90,13 @@ def leanings(reading: Reading, attribute: int, names: Lexicon) -> frozenset[int]
             key = reading.row[n].key
             for direction in wordings.get(n, ()):
                 found.add(turned * direction)
-            if leaning := _leaning(key, words):
-                near = {reading.row[m].key for m in clause if n - _REACH <= m < n}
-                found.add(turned * leaning * (-1 if near & _LESSER else 1))
+            subject = n > 0 and reading.row[n - 1].key == "i"  # "I scare easily"
+            if (leaning := _leaning(key, words)) and not subject:
+                before = {reading.row[m].key for m in clause if n - _REACH <= m < n}
+                after = {reading.row[m].key for m in clause if n < m <= n + 1}
+                lessened = -1 if before & _LESSER else 1
+                # "not scary enough" asks for more, and so does "not enough action"
+                found.add(leaning * (1 if "enough" in before | after else turned * lessened))
             if key in NOT or key in _AVERSE:
                 turned = -1
     return frozenset(found)

@@ -87,8 +87,15 @@ def _offer(reading: Reading) -> Rejection | None:
                 return Rejection(Reason.CONTRADICTION, "an offer is denied")
             if after & _AGAINST or ("for" in after and "you" in after):
                 return Rejection(Reason.CONTRADICTION, "films are advised against")
+        if any(
+            reading.row[n].key in ("skip", "avoid", "forget")
+            for n in clause
+            if n < max(named, default=0)
+        ):
+            return Rejection(Reason.CONTRADICTION, "films are advised against")
     bare = set(reading.bare) <= {FILM}
-    if not offers and not bare and not {t.key for t in reading.row} & _OFFERING:
+    praised = any(_idiom(reading, n) for n, token in enumerate(reading.row) if token.key in NOT)
+    if not (offers or bare or praised or {t.key for t in reading.row} & _OFFERING):
         return Rejection(Reason.UNCLEAR, "films are named, but not offered")
     return None
 

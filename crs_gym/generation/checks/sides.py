@@ -48,6 +48,12 @@ def of_a_user(reading: Reading) -> str:
         refused = cue in (Cue.NO, Cue.REFUSE, Cue.LEAVE) and words not in _OTHERS_TOO
         if own or refused:
             return " ".join(words)
+        # a film that was offered before is taken: "Heat (1995) sounds great"
+        named = [n for n, token in enumerate(reading.row) if token.key == FILM]
+        films = dict(zip(named, reading.films, strict=True))
+        taken = films.get(place) if cue is Cue.TAKE else None
+        if taken and any(n < place and films[n].items == taken.items for n in named):
+            return " ".join(words)
     for place, token in enumerate(reading.row):
         idiom = row[place + 1 : place + 2] in (["problem"], ["worries"], ["doubt"])
         opening = _OPENINGS if place == 0 else _OPENINGS | _LATER_OPENINGS

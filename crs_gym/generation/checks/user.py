@@ -13,7 +13,7 @@ from crs_gym.acts import (
     ReadableUserAct,
     Reject,
 )
-from crs_gym.dialogue.cues import FILM, HEDGES, Cue
+from crs_gym.dialogue.cues import FILM, HEDGES, PRONOUNS, WISH, Cue
 from crs_gym.dialogue.lexicon import Lexicon
 from crs_gym.dialogue.reading import Reading
 from crs_gym.dialogue.understanding import furthest
@@ -30,12 +30,13 @@ _TAKING = frozenset(
     "vote gets got right exactly wins catches seems try give say".split()
 )
 _UNLIKED = frozenset(
-    "like love want mood interest interests interested appeal appeals feel me watch see fit suit "
-    "thing taste keen fan any either neither none these those them that it looking sold convinced "
-    "after tempted tempt work works grabs thanks".split()
+    "had like love want mood interest interests interested appeal appeals feel me watch see fit "
+    "suit thing taste keen fan any either neither none these those them that it looking sold "
+    "convinced after tempted tempt work works grabs thanks".split()
 )
 _REFUSED = frozenset("pass skip else different neither none".split())
-_SOFT = frozenset("bad mind wrong problem doubt sure".split())
+_SOFT = frozenset("bad mind wrong problem doubt sure wait agree".split())
+_LESSER = frozenset("less least worse worst".split())
 _GENERIC = frozenset(
     "else different new other another similar like that this i id is it for in to one ones from "
     "instead please at all really you here so these those them of my the on just".split()
@@ -92,9 +93,14 @@ def _taken(reading: Reading, item: int, act: ReadableRecommenderAct) -> Rejectio
         keys = {reading.row[n].key for n in clause}
         named = any(n in clause for n in here)
         takes = any(n in clause for n in taking) or (named and bool(keys & _TAKING))
+        takes |= bool(here) and (
+            bool(keys & PRONOUNS and keys & {"lets", "ill"}) or "hands" in keys
+        )
         denied = {reading.row[n].key for n in clause if not _before_another(reading, n, against)}
-        if (named or takes) and denied & NOT:
+        if (named or takes) and denied & (NOT | _LESSER):
             return Rejection(Reason.CONTRADICTION, "it is denied that the film is taken")
+        if named and WISH in keys:
+            return Rejection(Reason.OTHER_ACT, "something else is asked for")
         if (named or takes) and keys & (HEDGES - {"but", "though", "although"}):
             return Rejection(Reason.UNCLEAR, "it is not clear whether a film is taken")
         sure |= takes
@@ -114,7 +120,7 @@ def _refused(reading: Reading, act: ReadableRecommenderAct) -> Rejection | None:
     no = reading.hears(Cue.NO, Cue.REFUSE)
     for clause in clauses(reading.row):
         keys = {reading.row[n].key for n in clause}
-        if keys & NOT and keys & _SOFT:
+        if keys & NOT and keys & _SOFT and not {"had", "mind"} <= keys:
             return Rejection(Reason.UNCLEAR, "it is not clear that the films are refused")
         no |= bool(keys & _REFUSED or (keys & NOT and keys & (_UNLIKED | {FILM})))
     if not no:
@@ -152,7 +158,9 @@ def _answered(
     if reading.hears(Cue.TAKE, Cue.REFUSE) and reading.films:
         return Rejection(Reason.OTHER_ACT, "a film is taken or refused, not a question answered")
     found = direction_fault(reading, response.attribute, response.direction, names)
-    plain_yes = yes and not reading.wishes and not {t.key for t in reading.row} & (NOT | HEDGES)
+    opening = any(cue is Cue.YES and reading.row[n].opens for n, _, cue in reading.cues)
+    doubt = reading.wishes or {t.key for t in reading.row} & (NOT | HEDGES)
+    plain_yes = opening and not doubt
     if found and found.reason is Reason.UNCLEAR and plain_yes and not reading.question:
         return None
     return found
@@ -168,10 +176,16 @@ def _left(reading: Reading) -> Rejection | None:
     return None
 
 
+def set_aside(reading: Reading, item: int) -> bool:
+    """Whether a film is named only as what another is preferred to."""
+    named = places(reading, item)
+    return bool(named) and all(_set_against(reading, n) for n in named)
+
+
 def _set_against(reading: Reading, place: int) -> bool:
     """Whether the film at a place is what another is preferred to."""
     before = [token.key for token in reading.row[max(0, place - 2) : place]]
-    return bool(set(before[-1:]) & _BESIDE) or before == ["rather", "than"]
+    return bool(set(before[-1:]) & _BESIDE) or before[:1] == ["compared"]
 
 
 def _before_another(reading: Reading, place: int, against: list[int]) -> bool:
