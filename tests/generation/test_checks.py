@@ -13,7 +13,7 @@ from crs_gym.generation.checks import LONGEST, Reason, check, check_response, ti
 from experiments.words import corruptions
 from experiments.words.corruptions import Corruptions
 from experiments.words.talks import an_exchange
-from tests.generation import paper, texts
+from tests.generation import fresh, paper, texts
 from tests.generation.texts import GM, OFFER, ONE, QUERY, SCARIER, SCARY, TITLES, WORLD, G, M
 
 HEAT = TITLES["Heat (1995)"]
@@ -87,6 +87,19 @@ def test_good_turns_of_the_user_pass(act, response, text):
 @pytest.mark.parametrize(("act", "response", "text"), texts.BAD_RESPONSES)
 def test_bad_turns_of_the_user_are_refused(act, response, text):
     assert check_response(text, response, act, WORLD) is not None
+
+
+def test_turns_that_the_checks_were_not_made_with():
+    refused = [one for one in fresh.GOOD if check(one[1], one[0], WORLD)]
+    refused += [
+        one for one in fresh.GOOD_RESPONSES if check_response(one[2], one[1], one[0], WORLD)
+    ]
+    passed = [one for one in fresh.BAD if not check(one[1], one[0], WORLD)]
+    passed += [
+        one for one in fresh.BAD_RESPONSES if not check_response(one[2], one[1], one[0], WORLD)
+    ]
+    assert len(refused) <= 3, refused
+    assert len(passed) <= 1, passed
 
 
 @pytest.mark.parametrize(("act", "response", "said", "answered"), paper.TURNS)

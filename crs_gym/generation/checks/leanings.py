@@ -90,8 +90,9 @@ def leanings(reading: Reading, attribute: int, names: Lexicon) -> frozenset[int]
             key = reading.row[n].key
             for direction in wordings.get(n, ()):
                 found.add(turned * direction)
-            subject = n > 0 and reading.row[n - 1].key == "i"  # "I scare easily"
-            if (leaning := _leaning(key, words)) and not subject:
+            # "I scare easily", "as scary as", "how scary"
+            idle = n > 0 and reading.row[n - 1].key in ("i", "as", "how")
+            if (leaning := _leaning(key, words)) and not idle:
                 before = {reading.row[m].key for m in clause if n - _REACH <= m < n}
                 after = {reading.row[m].key for m in clause if n < m <= n + 1}
                 lessened = -1 if before & _LESSER else 1

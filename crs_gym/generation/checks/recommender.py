@@ -15,14 +15,16 @@ _LOUD = frozenset("recommend suggest enjoy love like should pick picks".split())
 _OFFERING = frozenset(
     "recommend recommending recommendation recommendations suggest suggestion suggestions enjoy "
     "like love try consider watch option options check pick picks perfect ideal offer appeal fit "
-    "fits fancy choices choice match matches give worth see idea ideas".split()
+    "fits fancy choices choice match matches give worth see idea ideas theres perhaps maybe thing "
+    "would could might".split()
 )
 _CHOOSING = frozenset(
     "prefer rather choose choosing pick like enjoy better best favourite favorite appeal appeals "
     "interest interests interested sound sounds watch captures capture draws tempts mood lean "
     "leaning speaks take go see".split()
 )
-_WHICH = frozenset("which what whether".split())
+_WHICH = frozenset("which what whats whether".split())
+_EITHER = frozenset("prefer rather choose pick lean leaning mood favourite favorite".split())
 _LEAST = frozenset("least worst less hate dislike avoid skip never".split())
 _ASKING = frozenset(
     "want like prefer interested mood looking look rather fancy enjoy care shall should find "
@@ -71,6 +73,8 @@ def _offer(reading: Reading) -> Rejection | None:
     if reading.hears(Cue.EMPTY):
         return Rejection(Reason.CONTRADICTION, "films are named, and yet nothing is offered")
     films = places(reading)
+    if len(films) > 1 and any(token.key == "instead" for token in reading.row):
+        return Rejection(Reason.MISSING_FILM, "one film is put in another's place")
     offers = [place for place, _, cue in reading.cues if cue is Cue.OFFER]
     for clause in clauses(reading.row):
         named = [n for n in films if n in clause]
@@ -115,7 +119,8 @@ def _choice(reading: Reading) -> Rejection | None:
     for sentence in sentences(reading):
         keys = {reading.row[n].key for n in sentence}
         cued = _hears(reading, sentence, Cue.CHOOSE, Cue.PREFER)
-        worded = keys & _CHOOSING and (keys & _WHICH or {"or", "between", "rather"} & keys)
+        worded = bool(keys & _CHOOSING and keys & (_WHICH | {"between"}))
+        worded |= bool(keys & _EITHER) and "or" in keys
         if not cued and not (worded and reading.question):
             continue
         asked = True

@@ -31,7 +31,7 @@ _WISHES = (
     (FILM, "it", "is"),
 )  # fmt: skip
 _OPENINGS = frozenset("yes yeah no none neither nope nah".split())
-_LATER_OPENINGS = frozenset("definitely exactly absolutely".split())
+_LATER_OPENINGS = frozenset("definitely exactly absolutely sure".split())
 _ADDRESSES = (
     ("would", "you", "want"), ("you", "told", "me"), ("you", "said"), ("your", "mood"),
     ("your", "taste"), ("are", "you", "looking"), ("are", "you", "in"),

@@ -19,7 +19,7 @@ _ROLE = re.compile(
 )
 _META = re.compile(
     r"\b(?:as an ai|ai language|language model|ai assistant|rephras\w*|paraphras\w*|rewrit\w*|"
-    r"rewrote|reword\w*|template\w*|stiff turn|the user(?:'s)?|the recommender(?:'s)?|"
+    r"rewrote|reword\w*|template\w*|stiff turn|(?:the |^)user(?:'s)?|the recommender(?:'s)?|"
     r"the agent(?:'s)?|last turn|next turn|natural version|another version|"
     r"in other words|here(?:'s| is) (?:a|an|the|my) (?:\w+ )?(?:version|sentence|way|response|"
     r"reply|line)|i(?:'m| am) (?:just )?(?:a|an) (?:ai|bot|program|machine)|i (?:cannot|can't|am "

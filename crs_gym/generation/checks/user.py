@@ -13,7 +13,7 @@ from crs_gym.acts import (
     ReadableUserAct,
     Reject,
 )
-from crs_gym.dialogue.cues import FILM, HEDGES, PRONOUNS, WISH, Cue
+from crs_gym.dialogue.cues import COPULAS, FILM, HEDGES, PRONOUNS, WISH, Cue
 from crs_gym.dialogue.lexicon import Lexicon
 from crs_gym.dialogue.reading import Reading
 from crs_gym.dialogue.understanding import furthest
@@ -27,15 +27,16 @@ _BESIDE = frozenset("than over not except but unlike avoid skip of".split())
 _TAKING = frozenset(
     "choose pick go going take taking prefer like love want watch perfect great good favourite "
     "favorite best better please appeals interests tempting sounds rather enjoy lean leaning "
-    "vote gets got right exactly wins catches seems try give say".split()
+    "vote gets got right exactly wins catches seems try give say lets need adore".split()
 )
 _UNLIKED = frozenset(
     "had like love want mood interest interests interested appeal appeals feel me watch see fit "
     "suit thing taste keen fan any either neither none these those them that it looking sold "
-    "convinced after tempted tempt work works grabs thanks".split()
+    "convinced after tempted tempt work works grabs grab thanks cup tea".split()
 )
 _REFUSED = frozenset("pass skip else different neither none".split())
-_SOFT = frozenset("bad mind wrong problem doubt sure wait agree".split())
+_SOFT = frozenset("bad mind wrong problem doubt sure wait agree better best".split())
+_SEEN = frozenset("seen saw watched came read heard remember about".split())
 _LESSER = frozenset("less least worse worst".split())
 _GENERIC = frozenset(
     "else different new other another similar like that this i id is it for in to one ones from "
@@ -59,7 +60,7 @@ def fault(
         return Rejection(Reason.OTHER_ACT, "the conversation is left")
     match response:
         case Accept(item) | Choice(item):
-            return _taken(reading, item, act)
+            return _taken(reading, item, act, isinstance(response, Choice))
         case Reject():
             return _refused(reading, act)
         case Critique():
@@ -71,8 +72,15 @@ def fault(
     raise ValueError(f"{response!r} is no response to {act!r}")
 
 
-def _taken(reading: Reading, item: int, act: ReadableRecommenderAct) -> Rejection | None:
-    """The film of the act is wanted, and no other; others may be named beside it."""
+def _taken(
+    reading: Reading, item: int, act: ReadableRecommenderAct, asked: bool
+) -> Rejection | None:
+    """The film of the act is wanted, and no other; others may be named beside it.
+
+    Args:
+        asked: whether a choice was asked for: then to name a film is to choose it, unless
+            something is said of it.
+    """
     against = [n for n in places(reading) if _set_against(reading, n)]
     wanted = [n for n in places(reading) if n not in against]
     here = [n for n in places(reading, item) if n in wanted]
@@ -93,6 +101,7 @@ def _taken(reading: Reading, item: int, act: ReadableRecommenderAct) -> Rejectio
         keys = {reading.row[n].key for n in clause}
         named = any(n in clause for n in here)
         takes = any(n in clause for n in taking) or (named and bool(keys & _TAKING))
+        takes |= named and asked and not keys & (COPULAS | _SEEN)
         takes |= bool(here) and (
             bool(keys & PRONOUNS and keys & {"lets", "ill"}) or "hands" in keys
         )
@@ -122,6 +131,7 @@ def _refused(reading: Reading, act: ReadableRecommenderAct) -> Rejection | None:
         keys = {reading.row[n].key for n in clause}
         if keys & NOT and keys & _SOFT and not {"had", "mind"} <= keys:
             return Rejection(Reason.UNCLEAR, "it is not clear that the films are refused")
+        no |= reading.row[clause[-1]].key == "no"
         no |= bool(keys & _REFUSED or (keys & NOT and keys & (_UNLIKED | {FILM})))
     if not no:
         return Rejection(Reason.OTHER_ACT, "nothing is refused")
