@@ -76,7 +76,7 @@ def check_response(
 
     Args:
         text: as `tidy` gives it.
-        response: what the turn does.
+        response: what the turn does; it must fit `act`.
         act: what it responds to.
         world: gives the names.
     """

@@ -28,7 +28,8 @@ def strangers(
             return Rejection(Reason.OTHER_FILM, f"{other} is none of the films spoken of")
     plain = normalise(text)
     for item in allowed:
-        plain = re.sub(re.escape(normalise(world.label(item))), "film", plain, flags=re.IGNORECASE)
+        title = rf"(?<!\w){re.escape(normalise(world.label(item)))}(?!\w)"
+        plain = re.sub(title, "film", plain, flags=re.IGNORECASE)
     for quoted in _QUOTED.finditer(plain):
         inside = quoted[1].strip()
         if inside[:1].isupper() and not _known(inside, allowed, names):

@@ -91,11 +91,8 @@ def _offer(reading: Reading) -> Rejection | None:
                 return Rejection(Reason.CONTRADICTION, "an offer is denied")
             if after & _AGAINST or ("for" in after and "you" in after):
                 return Rejection(Reason.CONTRADICTION, "films are advised against")
-        if any(
-            reading.row[n].key in ("skip", "avoid", "forget")
-            for n in clause
-            if n < max(named, default=0)
-        ):
+        spoken = {reading.row[n].key for n in clause if n < max(named, default=0)}
+        if spoken & {"skip", "avoid", "forget"}:
             return Rejection(Reason.CONTRADICTION, "films are advised against")
     bare = set(reading.bare) <= {FILM}
     praised = any(_idiom(reading, n) for n, token in enumerate(reading.row) if token.key in NOT)

@@ -105,7 +105,7 @@ def _taken(
         takes |= bool(here) and (
             bool(keys & PRONOUNS and keys & {"lets", "ill"}) or "hands" in keys
         )
-        denied = {reading.row[n].key for n in clause if not _before_another(reading, n, against)}
+        denied = {reading.row[n].key for n in clause if n + 1 not in against}
         if (named or takes) and denied & (NOT | _LESSER):
             return Rejection(Reason.CONTRADICTION, "it is denied that the film is taken")
         if named and WISH in keys:
@@ -196,10 +196,6 @@ def _set_against(reading: Reading, place: int) -> bool:
     """Whether the film at a place is what another is preferred to."""
     before = [token.key for token in reading.row[max(0, place - 2) : place]]
     return bool(set(before[-1:]) & _BESIDE) or before[:1] == ["compared"]
-
-
-def _before_another(reading: Reading, place: int, against: list[int]) -> bool:
-    return place + 1 in against
 
 
 def _wishes(reading: Reading) -> bool:
