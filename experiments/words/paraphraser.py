@@ -1,6 +1,6 @@
 """A tiny model that rewrites templates, trained from nothing in minutes on one core.
 
-    python -m experiments.words.paraphraser --minutes 7
+    python -m experiments.words.paraphraser --minutes 8
 
 No hub is asked for anything: model and tokenizer are built here (`agents.lm.tiny`), and trained on
 pairs of a short prompt (`crs_gym.generation.prompts`) and a sentence of `phrasings` that says the
@@ -47,12 +47,15 @@ class Pair(NamedTuple):
 def a_pair(rng: random.Random, world: World) -> Pair:
     """A random turn: what was said before it in any words, its template, other words for it.
 
-    One in six is a list of films to be said again: what a rewriter has to learn above all is to
-    copy titles, and long lists teach it sooner than sentences with two.
+    One in four is a list of films to be said again: what a rewriter has to learn above all is to
+    copy titles, and lists teach it sooner than sentences with two of them.
     """
-    if rng.random() < 1 / 6:
-        films = ", ".join(world.label(n) for n in rng.sample(range(world.n_items), 10))
-        return Pair((Message("user", f"\nrepeat: {films}"),), films)
+    if rng.random() < 0.25:
+        titles = [world.label(n) for n in rng.sample(range(world.n_items), rng.randint(3, 9))]
+        last = titles.pop()
+        films = f"{', '.join(titles)} or {last}"
+        again = rng.choice((films, f"{', '.join(titles)} and {last}"))
+        return Pair((Message("user", f"\nrepeat: {films}"),), again)
     act, response = an_exchange(rng, world)
     variant = rng.randrange(VARIANTS)
     if rng.random() < 0.5:
@@ -150,7 +153,7 @@ def novel(dialogues: Sequence[Dialogue]) -> float:
 class Paraphraser:
     """Trains a paraphraser and rewrites dialogues with it."""
 
-    minutes: float = 7.0
+    minutes: float = 8.0
     """Of processor time for training; 0 loads what is in `out`."""
     dialogues: int = 300
     """To rewrite afterwards."""

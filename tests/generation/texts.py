@@ -38,6 +38,8 @@ GOOD = {
         "How about The Godfather (1972)? Or The Matrix (1999), if you want some action?",
         "Here are two you may enjoy: The Godfather (1972) - a classic - and The Matrix (1999) - pure adrenaline.",
         "The Godfather (1972) and The Matrix (1999) would both be a great fit for what you describe.",
+        "It sounds to me like you'd enjoy The Godfather (1972) or The Matrix (1999).",
+        "I'd like to suggest The Godfather (1972) and The Matrix (1999), in which an agent hunts the hero.",
         "I understand! Then maybe The Godfather (1972), an epic that never gets old, or The Matrix (1999), which will not let you go, is worth a try.",
     ),
     QUERY: (

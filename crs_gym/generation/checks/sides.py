@@ -24,7 +24,8 @@ _OTHERS_TOO = frozenset(
 _WISHES = (
     ("id", "like"), ("id", "love"), ("id", "prefer"), ("id", "rather"), ("i", "want"),
     ("i", "need"), ("i", "prefer"), ("im", "looking"), ("im", "after"), ("for", "me"),
-    ("to", "me"), ("i", "dont", "like"), ("i", "dont", "want"), ("im", "not", "in"), ("i", "like"),
+    ("appeal", "to", "me"), ("appeals", "to", "me"), ("i", "dont", "like"),
+    ("i", "dont", "want"), ("im", "not", "in"), ("i", "like"),
     ("ill", "take"), ("ill", "pass"), ("ill", "go"), ("find", "me"), ("show", "me"),
     ("give", "me"), ("im", "not", "interested"), ("i", "liked"), ("id", "go"), ("id", "say"),
     ("id", "take"), ("id", "choose"), ("id", "pick"), (FILM, "please"), (WISH, "please"),
@@ -36,7 +37,9 @@ _ADDRESSES = (
     ("would", "you", "want"), ("you", "told", "me"), ("you", "said"), ("your", "mood"),
     ("your", "taste"), ("are", "you", "looking"), ("are", "you", "in"),
 )  # fmt: skip
-_CURIOUS = frozenset("know hear learn ask understand help find suggest recommend offer".split())
+_CURIOUS = frozenset(
+    "know hear learn ask understand help find suggest recommend offer make get that your".split()
+)
 
 
 def of_a_user(reading: Reading) -> str:

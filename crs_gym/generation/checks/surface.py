@@ -20,10 +20,10 @@ _ROLE = re.compile(
 _META = re.compile(
     r"\b(?:as an ai|ai language|language model|ai assistant|rephras\w*|paraphras\w*|rewrit\w*|"
     r"rewrote|reword\w*|template\w*|stiff turn|(?:the |^)user(?:'s)?|the recommender(?:'s)?|"
-    r"the agent(?:'s)?|last turn|next turn|natural version|another version|"
-    r"in other words|here(?:'s| is) (?:a|an|the|my) (?:\w+ )?(?:version|sentence|way|response|"
-    r"reply|line)|i(?:'m| am) (?:just )?(?:a|an) (?:ai|bot|program|machine)|i (?:cannot|can't|am "
-    r"unable to|'m unable to) (?:help|assist|fulfil\w*|comply|do that|provide))\b",
+    r"last turn|next turn|natural version|another version|"
+    r"here(?:'s| is) (?:a|an|the|my) (?:\w+ )?(?:version|sentence|way|response|reply|line)|"
+    r"i(?:'m| am) (?:just )?(?:a|an) (?:ai|bot|program|machine)|"
+    r"i(?: cannot| can't| am unable to|'m unable to) (?:help|assist|fulfil\w*|comply|do that|provide))\b",
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"<[^<>]*>|\[/?[A-Za-z_ ]+\]|[{}|#\\^~`]|\*\*|https?:|�")
