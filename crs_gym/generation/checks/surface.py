@@ -23,7 +23,8 @@ _META = re.compile(
     r"last turn|next turn|natural version|another version|"
     r"here(?:'s| is) (?:a|an|the|my) (?:\w+ )?(?:version|sentence|way|response|reply|line)|"
     r"i(?:'m| am) (?:just )?(?:a|an) (?:ai|bot|program|machine)|"
-    r"i(?: cannot| can't| am unable to|'m unable to) (?:help|assist|fulfil\w*|comply|do that|provide))\b",
+    r"i(?: cannot| can't| am unable to|'m unable to) (?:help|assist|fulfil\w*|comply|do that|"
+    r"provide))\b",
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"<[^<>]*>|\[/?[A-Za-z_ ]+\]|[{}|#\\^~`]|\*\*|https?:|�")
