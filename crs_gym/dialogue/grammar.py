@@ -37,7 +37,7 @@ from crs_gym.world import World
 from crs_gym.world.titles import split_title, title_key
 
 _Act = ReadableRecommenderAct | ReadableUserAct
-_KINDS: dict[type[_Act], str] = {
+KINDS: dict[type[_Act], str] = {
     Recommendation: RecommenderKind.RECOMMEND.name.lower(),
     ItemQuery: RecommenderKind.ASK_ITEM.name.lower(),
     AttributeQuery: RecommenderKind.ASK_ATTRIBUTE.name.lower(),
@@ -48,6 +48,8 @@ _KINDS: dict[type[_Act], str] = {
     Answer: UserKind.ANSWER.name.lower(),
     Leave: UserKind.LEAVE.name.lower(),
 }
+"""What each act is called."""
+
 _WITH_ATTRIBUTE = (AttributeQuery, Critique, Answer)
 _WITH_FILM = (AttributeQuery, Accept, Critique, Choice)
 _TITLE = "<movie_title>{}</movie_title>"
@@ -68,7 +70,7 @@ _MARKS = re.compile(r"</?movie_title>")
 
 STRUCTURE_TOKENS = (
     "<action>", "</action>", "<response>", "</response>", "<movie_title>", "</movie_title>",
-    "<more>", "</more>", "<less>", "</less>", *(f"<{kind}>" for kind in _KINDS.values()),
+    "<more>", "</more>", "<less>", "</less>", *(f"<{kind}>" for kind in KINDS.values()),
 )  # fmt: skip
 """The tags, for tokenizers that are to keep each as one token."""
 
@@ -95,7 +97,7 @@ def format_turn(act: _Act, words: str, world: World) -> str:
     """
     names = lexicon(world)
     items, wish = _parts(act)
-    action = f"<{_KINDS[type(act)]}>"
+    action = f"<{KINDS[type(act)]}>"
     if wish:
         attribute, direction = wish
         tag = "more" if direction > 0 else "less"
@@ -115,7 +117,7 @@ def parse_turn(text: str, world: World) -> RecommenderTurn | NotUnderstood:
         return parsed
     act, words = parsed
     if not isinstance(act, ReadableRecommenderAct):
-        return NotUnderstood(f"<{_KINDS[type(act)]}> is an act of the user, not the recommender")
+        return NotUnderstood(f"<{KINDS[type(act)]}> is an act of the user, not the recommender")
     return RecommenderTurn(act, words)
 
 
@@ -129,10 +131,10 @@ def parse_response(
         return parsed
     response, words = parsed
     if isinstance(response, ReadableRecommenderAct):
-        return NotUnderstood(f"<{_KINDS[type(response)]}> is an act of the recommender")
+        return NotUnderstood(f"<{KINDS[type(response)]}> is an act of the recommender")
     if not _fits(response, act):
-        kind = _KINDS[type(response)]
-        return NotUnderstood(f"this <{kind}> does not fit the <{_KINDS[type(act)]}> before it")
+        kind = KINDS[type(response)]
+        return NotUnderstood(f"this <{kind}> does not fit the <{KINDS[type(act)]}> before it")
     return UserTurn(response, words)
 
 
@@ -153,9 +155,9 @@ def _parts(act: _Act) -> tuple[tuple[int, ...], tuple[int, int] | None]:
 
 def _act(kind: str, items: tuple[int, ...], wish: tuple[int, int] | None) -> _Act | NotUnderstood:
     """The act of these parts: the inverse of `_parts`."""
-    made: Any = next((act for act, name in _KINDS.items() if name == kind), None)
+    made: Any = next((act for act, name in KINDS.items() if name == kind), None)
     if made is None:
-        return NotUnderstood(f"<{kind}> is no act; acts are {', '.join(_KINDS.values())}")
+        return NotUnderstood(f"<{kind}> is no act; acts are {', '.join(KINDS.values())}")
     if (made in _WITH_ATTRIBUTE) == (wish is not None):
         if made is Recommendation or (made is ItemQuery and items):
             return made(items)

@@ -251,7 +251,9 @@ def _critique(
         return NotUnderstood("it is not clear what is compared with")
     if doubt := next((m for m in reading.doubtful if set(m.items) & set(act.items)), None):
         return NotUnderstood(f"it is not clear whether {doubt.name!r} is a film")
-    furthest = max(
-        act.items, key=lambda i: -wish.direction * float(world.attribute_scores[i, wish.attribute])
-    )
-    return Critique(furthest, *wish)
+    return Critique(furthest(act.items, *wish, world), *wish)
+
+
+def furthest(items: Sequence[int], attribute: int, direction: int, world: World) -> int:
+    """The item that lies furthest the wrong way: what a critique that names none refers to."""
+    return max(items, key=lambda i: -direction * float(world.attribute_scores[i, attribute]))
