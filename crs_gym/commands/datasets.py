@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from crs_gym.commands.arguments import Out, json_object
+from crs_gym.commands.arguments import Model, ModelArguments, Out, json_object
 from crs_gym.extras import needs
 from crs_gym.world import DEFAULT_WORLD, DataError
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Generate:
-    """Makes a data set of dialogues: ICER's recommender and users, in the words of templates.
+    """Makes a data set of dialogues: ICER's recommender and users, in the words of templates, which
+    a language model rewrites if --model names one.
 
     Killed, and started again with the same command, it goes on; the data set is the same, whatever
     the number of workers.
@@ -71,6 +72,17 @@ class Generate:
     """Dialogues in a file."""
     lanes: int = 16
     """Dialogues played at a time in a worker."""
+    language: Model = field(default_factory=ModelArguments)
+    order: Literal["users-first", "interleaved"] = "users-first"
+    """Of rewriting: all the user's turns and then the recommender's, or as they follow."""
+    style: Literal["full", "short"] = "full"
+    """Of the prompts; short ones are for small models."""
+    rewrites: int = 2
+    """Further attempts at a turn that does not pass the checks, before its template stays."""
+    max_tokens: int = 128
+    """Of a rewritten turn."""
+    temperature: float = 0.8
+    """Of the model."""
     workers: int = 2
     """Processes, of one thread each."""
     ray: str | None = None
@@ -79,9 +91,10 @@ class Generate:
     def run(self) -> None:
         needs("pyarrow", "data")
         from crs_gym.generation.run import generate
-        from crs_gym.generation.settings import Settings
+        from crs_gym.generation.settings import Rewriting, Settings
         from crs_gym.world import load_world
 
+        model = self.language.connect() if self.language.model is not None else None
         world = load_world(self.world)
         settings = Settings(
             world=world.hash,
@@ -100,9 +113,21 @@ class Generate:
             variants=self.variants,
             shard=self.shard,
             lanes=self.lanes,
+            rewriting=None
+            if model is None
+            else Rewriting(
+                model=model.name,
+                order=self.order,
+                retries=self.rewrites,
+                max_tokens=self.max_tokens,
+                temperature=self.temperature,
+                style=self.style,
+            ),
         )
-        data = generate(world, self.out, settings, workers=self.workers, ray=self.ray)
+        data = generate(world, self.out, settings, model=model, workers=self.workers, ray=self.ray)
         _show(data)
+        if model is not None:
+            print(model.usage)
 
 
 @dataclass(frozen=True)
@@ -187,4 +212,7 @@ def _show(data: DataSet) -> None:
     table.add_row("world", f"{data.world.name} ({data.world.hash})")
     for name, value in summary(data).items():
         table.add_row(name, value)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if data.settings.rewriting is not None:
+        console.print(data.rates().table())

@@ -121,6 +121,17 @@ def summary(data: DataSet) -> dict[str, str]:
         "left": f"{left / total:.1%}",
         **{kind.replace("_", " "): f"{count:,}" for kind, count in sorted(kinds.items())},
         **{f"words: {name}": f"{n / words:.1%}" for name, n in sorted(sources.items())},
+        **_rewritten(data),
+    }
+
+
+def _rewritten(data: DataSet) -> dict[str, str]:
+    total = data.rates().total
+    if not total.turns:
+        return {}
+    return {
+        "passed the checks at first try": f"{total.first / total.turns:.1%}",
+        "requests that failed": f"{total.failures:,} of {total.requests:,}",
     }
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from crs_gym.acts import RecommenderKind, Turn, no_turn, response_to_arrays, to_arrays
+from crs_gym.generation.checks import check as check_words
+from crs_gym.generation.checks import check_response
 from crs_gym.generation.dataset import DataSet
 from crs_gym.generation.records import Dialogue
 from crs_gym.generation.shards import Maker
@@ -232,6 +234,15 @@ def _check_dialogue(
                 report.add("template", f"{where}: {said.template!r} should be {should.template!r}")
             if said.source != "model" and said.text != said.template:
                 report.add("words", f"{where}: {said.text!r} is neither template nor rewritten")
+        refused = turn.recommender.source == "model" and check_words(
+            turn.recommender.text, turn.act, maker.world
+        )
+        refused = refused or (
+            turn.user.source == "model"
+            and check_response(turn.user.text, turn.response, turn.act, maker.world)
+        )
+        if refused:
+            report.add("rewritten words", f"{where}: {refused}")
 
 
 def _arrays(dialogue: Dialogue, slate_size: int, max_turns: int) -> tuple[Turn, np.ndarray]:

@@ -8,6 +8,7 @@ data/train-00000-of-00100.parquet
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crs_gym.generation.rates import Rates
 from crs_gym.generation.records import Dialogue
 from crs_gym.generation.schema import SCHEMA, decode
 from crs_gym.generation.settings import Settings
@@ -97,6 +99,28 @@ class DataSet:
             OSError: the disk is full, say; what was written before stays.
         """
         write_whole(self.path(shard), payload)
+
+    def rates_path(self, shard: int) -> Path:
+        """Where the rates of a shard's rewriting lie."""
+        return self.folder / "rates" / f"{shard:05d}.json"
+
+    def rates(self) -> Rates:
+        """How rewriting went, over all shards; nothing where there was none.
+
+        Raises:
+            DataError: a damaged file.
+        """
+        total = Rates()
+        for shard in range(self.settings.shards if self.settings.rewriting else 0):
+            path = self.rates_path(shard)
+            try:
+                total += Rates.from_json(json.loads(path.read_text()))
+            except (OSError, ValueError, TypeError) as error:
+                raise DataError(
+                    f"{path} does not tell how rewriting went ({error}); delete {self.path(shard)} "
+                    "and run `crs-gym generate` again"
+                ) from error
+        return total
 
     def __len__(self) -> int:
         return self.settings.dialogues

@@ -98,7 +98,7 @@ class Rates:
             "template",
             "requests",
             "failed",
-            "refused",
+            "refused for (mostly)",
         )
         table = Table(*head, box=None)
         for name, tally in (*self.kinds.items(), ("all", self.total)):
@@ -109,7 +109,7 @@ class Rates:
                 *(_share(n, tally.turns) for n in (tally.first, tally.model, tally.fallback)),
                 f"{tally.requests:,}",
                 _share(tally.failures, tally.requests),
-                ", ".join(f"{reason} {_share(n, tally.requests)}" for reason, n in by_count),
+                ", ".join(f"{reason} {_share(n, tally.requests)}" for reason, n in by_count[:3]),
             )
         return table
 

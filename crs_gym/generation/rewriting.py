@@ -66,6 +66,8 @@ def rewrite(
     Raises:
         ValueError: an unknown order or style, negative retries, dialogues of another world, or a
             model that gives more or fewer replies than it was asked for.
+        ConnectionError: the model fails for a reason that lasts; templates in place of everything
+            that is still to come would be no help.
     """
     if order not in get_args(Order):
         raise ValueError(f"unknown order {order!r}; there are {', '.join(get_args(Order))}")
@@ -177,6 +179,9 @@ def _rewrite_turns(
             raise ValueError(
                 f"{model.name} gave {len(replies)} replies to {len(requests)} requests"
             )
+        for reply in replies:
+            if isinstance(reply, Failure) and reply.lasting:
+                raise ConnectionError(f"{model.name} cannot be asked: {reply.reason}")
         for draft, reply in zip([*pending], replies, strict=True):
             refused = draft.take(place, reply, world)
             if refused is None:

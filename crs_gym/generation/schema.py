@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -94,8 +94,8 @@ def encode(dialogues: Sequence[Dialogue]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def decode(path: Path) -> Iterator[Dialogue]:
-    """The rows of a file written by `encode`.
+def decode(path: Path | BinaryIO) -> Iterator[Dialogue]:
+    """The rows of a file written by `encode`, or of its bytes.
 
     Raises:
         DataError: the file is truncated, altered, or of another kind.

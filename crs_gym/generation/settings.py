@@ -10,11 +10,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crs_gym import __version__
+from crs_gym.generation.prompts import Style
+from crs_gym.generation.rewriting import Order
 from crs_gym.inference import Metropolis
 from crs_gym.policies.icer import Icer, Offer, Queries
 from crs_gym.simulation import Simulator
 from crs_gym.simulation.simulator import PriorKind, Split
 from crs_gym.world import DataError, World
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """How a language model rewrites the templates, see `crs_gym.generation.rewriting.rewrite`.
+
+    model: its name. The others are arguments of `rewrite`.
+    """
+
+    model: str
+    order: Order = "users-first"
+    retries: int = 2
+    max_tokens: int = 128
+    temperature: float = 0.8
+    style: Style = "full"
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,7 @@ class Settings:
     variants: whether sentences vary, or each act always has the same.
     shard: dialogues in a file.
     lanes: conversations played at a time.
+    rewriting: how templates are rewritten; None where they are not.
     version: of crs-gym.
     """
 
@@ -49,6 +67,7 @@ class Settings:
     variants: bool = True
     shard: int = 1000
     lanes: int = 16
+    rewriting: Rewriting | None = None
     version: str = __version__
 
     def __post_init__(self) -> None:
@@ -104,8 +123,10 @@ class Settings:
         """
         try:
             values: dict[str, Any] = json.loads(text)
+            if values.get("rewriting") is not None:
+                values["rewriting"] = Rewriting(**values["rewriting"])
             return cls(**values)
-        except (json.JSONDecodeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"not the settings of a data set of this version: {error}") from error
 
     def differences(self, other: Settings) -> str:
