@@ -134,8 +134,10 @@ def test_an_endpoint_with_faults_loses_no_dialogue(small_world, settings, tmp_pa
         main(
             [
                 "generate", "-o", str(tmp_path / "set"), "--world", str(tmp_path / "small.world"),
-                "--dialogues", "3", "--shard", "8", "--lanes", "4", "--effort", "8",
-                "--draws", "32", "--workers", "1", "--model", "m", "--style", "short",
+                "--dialogues", "20", "--shard", "8", "--lanes", "4", "--effort", "8",
+                "--draws", "32", "--queries", "either",
+                "--user-model", '{"critique_rate": 0.6, "leave_question": 0.02}',
+                "--workers", "1", "--model", "m", "--style", "short",
                 "--endpoint", f"http://127.0.0.1:{server.server_port}/v1",
                 "--cache", str(tmp_path / "replies"), "--concurrency", "16",
             ]
@@ -144,7 +146,7 @@ def test_an_endpoint_with_faults_loses_no_dialogue(small_world, settings, tmp_pa
         server.shutdown()
     out = capsys.readouterr().out
     new = DataSet.open(tmp_path / "set")
-    assert [d.number for d in new] == list(range(3))
+    assert [d.number for d in new] == list(range(20))
     total = new.rates().total
     assert total.model + total.fallback == total.turns
     assert total.model > 0.9 * total.turns
