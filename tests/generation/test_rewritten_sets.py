@@ -117,9 +117,9 @@ def test_an_endpoint_with_faults_loses_no_dialogue(small_world, settings, tmp_pa
             said = stiff(body["messages"][-1]["content"])
             answer = {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]}
             payload = json.dumps(answer).encode()
-            if len(asked) % 10 == 0:
+            if len(asked) % 40 == 0:
                 payload = payload[: len(payload) // 2]
-            self.send_response(500 if len(asked) % 10 == 5 else 200)
+            self.send_response(500 if len(asked) % 40 == 20 else 200)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
             self.wfile.write(payload)
