@@ -10,6 +10,7 @@ import tyro
 from crs_gym.commands.benchmarks import Benchmark, Leaderboard
 from crs_gym.commands.datasets import DataSetCommand, Generate
 from crs_gym.commands.judging import Converse, Judge
+from crs_gym.commands.showing import ShowDialogue
 from crs_gym.commands.worlds import WorldCommand
 
 Command = (
@@ -18,6 +19,7 @@ Command = (
     | Annotated[Leaderboard, tyro.conf.subcommand("leaderboard")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
     | Annotated[DataSetCommand, tyro.conf.subcommand("dataset")]
+    | Annotated[ShowDialogue, tyro.conf.subcommand("show")]
     | Annotated[Judge, tyro.conf.subcommand("judge")]
     | Annotated[Converse, tyro.conf.subcommand("converse")]
 )

@@ -56,6 +56,29 @@ def open_dialogues(path: str | Path, world: str | None = None, limit: int | None
     return Opened(found, about, user_model)
 
 
+def open_one(path: str | Path, number: int, world: str | None = None) -> tuple[Dialogue, World]:
+    """Dialogue `number` (from 0) of what `open_dialogues` opens, and its world.
+
+    Raises:
+        ValueError: there is none of that number; the message names those there are.
+        FileNotFoundError, DataError, ImportError: as `open_dialogues`.
+    """
+    needs("pyarrow", "data")
+    from crs_gym.generation.dataset import SETTINGS, DataSet
+
+    if (Path(path) / SETTINGS).is_file() and world is None:
+        data = DataSet.open(path)
+        count, about = len(data), data.world
+        if 0 <= number < count:
+            return data[number], about
+    else:
+        found = open_dialogues(path, world)
+        count = len(found.dialogues)
+        if 0 <= number < count:
+            return found.dialogues[number], found.world
+    raise ValueError(f"no dialogue {number} in {path}: there are 0 to {count - 1}")
+
+
 def _rows(path: Path) -> Iterator[Dialogue]:
     from crs_gym.generation.schema import decode
 
