@@ -1,13 +1,12 @@
 import dataclasses
+import shutil
 
 import pytest
 
-pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
-
-from crs_gym.generation.dataset import DataSet
-from crs_gym.generation.run import generate
 from crs_gym.generation.settings import Settings
 from crs_gym.world import World
+
+NO_PYARROW = "pyarrow is not installed (the extra `data`)"
 
 
 @pytest.fixture(scope="session")
@@ -26,22 +25,24 @@ def settings(small_world: World) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def data(small_world: World, settings: Settings, tmp_path_factory) -> DataSet:
+def data(small_world: World, settings: Settings, tmp_path_factory):
     """A data set that nobody disturbed."""
+    pytest.importorskip("pyarrow", reason=NO_PYARROW)
+    from crs_gym.generation.run import generate
+
     folder = tmp_path_factory.mktemp("data") / "set"
     return generate(small_world, folder, settings, workers=1, progress=False)
 
 
 @pytest.fixture
-def copied(data: DataSet, tmp_path):
+def copied(data, tmp_path):
     """(changes of a dialogue) to a data set whose dialogue 0 has them."""
+    from crs_gym.generation.dataset import DataSet
     from crs_gym.generation.schema import decode, encode
 
     def copy(**changes):
         folder = tmp_path / "copy"
         if not folder.exists():
-            import shutil
-
             shutil.copytree(data.folder, folder)
         other = DataSet.open(folder)
         rows = list(decode(data.path(0)))

@@ -2,6 +2,8 @@ import dataclasses
 
 import pytest
 
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
+
 from crs_gym.acts import Choice, ItemQuery
 from crs_gym.cli import main
 from crs_gym.generation.check import check

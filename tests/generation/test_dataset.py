@@ -3,6 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
+
 from crs_gym.generation.card import summary
 from crs_gym.generation.dataset import DataSet
 from crs_gym.generation.settings import Settings

@@ -1,5 +1,9 @@
 import json
 
+import pytest
+
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
+
 from crs_gym.acts import (
     Accept,
     Answer,

@@ -8,6 +8,8 @@ import threading
 
 import pytest
 
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
+
 from crs_gym.cli import main
 from crs_gym.generation.check import check
 from crs_gym.generation.dataset import DataSet

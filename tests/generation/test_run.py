@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
+
 from crs_gym.cli import main
 from crs_gym.generation import runners
 from crs_gym.generation.dataset import DataSet

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
+
 from crs_gym.acts import (
     Accept,
     Answer,
