@@ -22,7 +22,8 @@ from crs_gym.language.wire import Trouble, read_reply, status_trouble
 @dataclass(frozen=True)
 class _Call:
     """One call of `stream`: what ails all of its requests, once known, and whether it is over:
-    nobody waits for its replies any more, or none can come."""
+    nobody waits for its replies any more, or none can come.
+    """
 
     over: threading.Event = field(default_factory=threading.Event)
     ailments: list[Failure] = field(default_factory=list)
