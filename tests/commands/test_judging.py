@@ -66,6 +66,11 @@ def test_bad_input_is_told_in_one_line(folder, capsys):
     (folder / "empty").mkdir()
     assert "no Parquet file" in fails(folder / "empty")
     assert "does not exist" in fails(folder / "data", "-o", folder / "nowhere" / "x.json")
+    assert "is a folder" in fails(folder / "data", "-o", folder)
+    assert "--dialogues must be at least 1" in fails(folder / "data", "--dialogues", -1)
+    world = ("--world", folder / "small.world")
+    assert "the seed must be" in fails(folder / "data", *world, "--seed", -1)
+    assert "the seed must be" in fails(folder / "data", *world, "--seed", 2**32)
     (folder / "broken.parquet").write_bytes(b"PAR1")
     assert "not a whole Parquet file" in fails(folder / "broken.parquet")
     with pytest.raises(DataError, match="no dialogues"):
