@@ -127,31 +127,31 @@ def converse(
         raise ValueError(f"a conversation needs at least one turn, not {turns}")
     talks = [_Talk(case, case.profile.text(world), elicitation, example, turns) for case in cases]
     bar = tqdm(total=turns, desc=f"{model.name} twice", unit="turn", disable=not progress)
-    for turn in range(turns):
-        for as_user in (False, True):
-            going = [talk for talk in talks if talk.going]
-            if not going:
-                break
-            # every talk has luck of its own, and every turn
-            requests = [
-                Request(
-                    talk.chat(as_user),
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    stop=_STOP,
-                    seed=seed + turns * talk.case.number + turn,
-                )
-                for talk in going
-            ]
-            replies = model.generate(requests)
-            check_asked(model, replies)
-            for talk, reply in zip(going, replies, strict=True):
-                if isinstance(reply, Failure):
-                    talk.failure = reply.reason
-                else:
-                    talk.hear(reply.text, as_user, world)
-        bar.update()
-    bar.close()
+    with bar:
+        for turn in range(turns):
+            for as_user in (False, True):
+                going = [talk for talk in talks if talk.going]
+                if not going:
+                    break
+                # every talk has luck of its own, and every turn
+                requests = [
+                    Request(
+                        talk.chat(as_user),
+                        max_tokens=max_tokens,
+                        temperature=temperature,
+                        stop=_STOP,
+                        seed=seed + turns * talk.case.number + turn,
+                    )
+                    for talk in going
+                ]
+                replies = model.generate(requests)
+                check_asked(model, replies)
+                for talk, reply in zip(going, replies, strict=True):
+                    if isinstance(reply, Failure):
+                        talk.failure = reply.reason
+                    else:
+                        talk.hear(reply.text, as_user, world)
+            bar.update()
     return [talk.transcript(model.name) for talk in talks]
 
 

@@ -74,13 +74,13 @@ class ModelJudge:
         places = np.full(shape, ENDED, np.int8)
         again, coins = np.zeros(shape, bool), np.zeros(shape, bool)
         bar = tqdm(total=len(asked), desc=self.name, unit="question", disable=not self.progress)
-        for start in range(0, len(asked), self.batch):
-            part = asked[start : start + self.batch]
-            answers = self._answers([cases[row] for row, _ in part], part)
-            for place, answer in zip(part, answers, strict=True):
-                places[place], again[place], coins[place] = answer
-            bar.update(len(part))
-        bar.close()
+        with bar:
+            for start in range(0, len(asked), self.batch):
+                part = asked[start : start + self.batch]
+                answers = self._answers([cases[row] for row, _ in part], part)
+                for place, answer in zip(part, answers, strict=True):
+                    places[place], again[place], coins[place] = answer
+                bar.update(len(part))
         return Verdicts(places, again, coins)
 
     def _answers(
