@@ -59,8 +59,7 @@ class Judge:
         from crs_gym.evaluation.judging import report as reports
         from crs_gym.generation.opening import open_dialogues
 
-        if self.out is not None and not self.out.parent.is_dir():
-            raise FileNotFoundError(f"the folder {self.out.parent} of --out does not exist")
+        _check(self.dialogues, self.out)
         if self.transcripts is not None and self.language.model is None:
             raise ValueError("transcripts have no acts to follow: name a judge with --model")
         dialogues, world, user_model = open_dialogues(self.dataset, self.world, self.dialogues)
@@ -116,7 +115,7 @@ class Judge:
         several = {judge.name: cases}
         if self.transcripts is not None:
             several[f"{judge.name}, {self.transcripts.stem}"] = retold(
-                cases, read_transcripts(self.transcripts)
+                cases, read_transcripts(self.transcripts), world
             )
         for name, them in several.items():
             rows = evaluate(judge, them, self.turns)
@@ -142,7 +141,8 @@ class Converse:
     world: str | None = None
     """Bundled name or world file, where none lies beside the dialogues."""
     elicitation: bool = True
-    """Tell the recommender of ICER's acts, and show it a dialogue of the data set, the last one."""
+    """Tell the recommender of ICER's acts, and show it a dialogue of the data set, the last one,
+    whose user then has no conversation."""
     dialogues: int | None = None
     """Only with the users of the first so many."""
     turns: int = 7
@@ -156,9 +156,15 @@ class Converse:
         from crs_gym.evaluation.judging import converse, make_cases, write_transcripts
         from crs_gym.generation.opening import open_dialogues
 
+        _check(self.dialogues, self.out)
         model = self.language.connect()
         dialogues, world, _ = open_dialogues(self.dataset, self.world)
-        some = dialogues[: self.dialogues]
+        some = (dialogues[:-1] if self.elicitation else dialogues)[: self.dialogues]
+        if not some:
+            raise ValueError(
+                f"{self.dataset} holds one dialogue, which is the example: use more dialogues, or "
+                "--no-elicitation"
+            )
         transcripts = converse(
             model,
             make_cases(some, world, seed=self.seed),
@@ -173,3 +179,18 @@ class Converse:
         broken = sum(bool(transcript.failure) for transcript in transcripts)
         print(f"wrote {self.out}: {len(transcripts)} conversations, {broken} broken off")
         print(model.usage)
+
+
+def _check(dialogues: int | None, out: Path | None) -> None:
+    """What would only be found after the work.
+
+    Raises:
+        ValueError: fewer than one dialogue.
+        OSError: `out` cannot be a file.
+    """
+    if dialogues is not None and dialogues < 1:
+        raise ValueError(f"--dialogues must be at least 1, not {dialogues}")
+    if out is not None and not out.parent.is_dir():
+        raise FileNotFoundError(f"the folder {out.parent} of --out does not exist")
+    if out is not None and out.is_dir():
+        raise IsADirectoryError(f"--out is a folder: name a file in {out}")

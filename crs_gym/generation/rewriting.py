@@ -16,7 +16,7 @@ from crs_gym.generation.checks import Reason, check, check_response, tidy
 from crs_gym.generation.prompts import Style, prompt
 from crs_gym.generation.rates import Rates, Tally
 from crs_gym.generation.records import Dialogue, Speaker, Words
-from crs_gym.language import Failure, LanguageModel, Message, Reply, Request
+from crs_gym.language import Failure, LanguageModel, Message, Reply, Request, check_asked
 from crs_gym.world import World
 
 Order = Literal["users-first", "interleaved"]
@@ -179,9 +179,7 @@ def _rewrite_turns(
             raise ValueError(
                 f"{model.name} gave {len(replies)} replies to {len(requests)} requests"
             )
-        for reply in replies:
-            if isinstance(reply, Failure) and reply.lasting:
-                raise ConnectionError(f"{model.name} cannot be asked: {reply.reason}")
+        check_asked(model, replies)
         for draft, reply in zip([*pending], replies, strict=True):
             refused = draft.take(place, reply, world)
             if refused is None:

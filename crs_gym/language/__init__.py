@@ -8,6 +8,7 @@ from crs_gym.language.model import (
     Reply,
     Request,
     StreamingModel,
+    check_asked,
 )
 from crs_gym.language.usage import CountedModel, Prices, Usage
 
@@ -22,5 +23,6 @@ __all__ = [
     "Request",
     "StreamingModel",
     "Usage",
+    "check_asked",
     "connect",
 ]

@@ -21,7 +21,9 @@ from crs_gym.language.wire import Trouble, read_reply, status_trouble
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of `stream`: what ends it, and what ails all of its requests, once known."""
+    """One call of `stream`: what ails all of its requests, once known, and whether it is over:
+    nobody waits for its replies any more, or none can come.
+    """
 
     over: threading.Event = field(default_factory=threading.Event)
     ailments: list[Failure] = field(default_factory=list)
@@ -115,7 +117,7 @@ class EndpointModel:
     def _answer(self, request: Request, call: _Call) -> Reply | Failure:
         wait = call.over.wait if self._sleep is None else self._sleep
         for attempt in range(self.retries + 1):
-            if seconds := self._pace.reserve():
+            if not call.over.is_set() and (seconds := self._pace.reserve()):
                 wait(seconds)
             if call.ailments:
                 return call.ailments[0]
@@ -127,6 +129,7 @@ class EndpointModel:
                 reason = str(trouble).replace(self._key, "***")
                 if trouble.lasting:
                     call.ailments.append(Failure(reason, lasting=True))
+                    call.over.set()
                     return call.ailments[0]
                 if not trouble.heals or attempt == self.retries:
                     return Failure(f"{reason} (attempts: {attempt + 1})")
@@ -156,6 +159,10 @@ class EndpointModel:
             raise self._unreachable(error) from error
         except (openai.OpenAIError, UnicodeError, TypeError) as error:
             raise Trouble(f"the request could not be sent: {error}") from error
+        except Trouble:
+            raise
+        except Exception as error:  # of the HTTP library: openai reads what comes with a status
+            raise Trouble(f"the reply broke off: {_words(error)}", heals=True) from error
 
     def _body(self, request: Request, length_field: str) -> bytes:
         """The bytes of the reply, all of them within the timeout."""

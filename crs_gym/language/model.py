@@ -123,6 +123,17 @@ def in_order(replies: Iterable[tuple[int, Reply | Failure]]) -> list[Reply | Fai
     return [reply for _, reply in sorted(replies, key=lambda pair: pair[0])]
 
 
+def check_asked(model: LanguageModel, replies: Iterable[Reply | Failure]) -> None:
+    """Stops work that would go on in vain.
+
+    Raises:
+        ConnectionError: one of the replies is a lasting failure; the message is its reason.
+    """
+    for reply in replies:
+        if isinstance(reply, Failure) and reply.lasting:
+            raise ConnectionError(f"{model.name} cannot be asked: {reply.reason}")
+
+
 def until_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     """The text before the first of the strings, and whether one was found."""
     found = [at for string in stop if (at := text.find(string)) >= 0]

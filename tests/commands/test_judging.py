@@ -8,6 +8,7 @@ from crs_gym.cli import main
 from crs_gym.generation.opening import open_dialogues
 from crs_gym.world import DataError
 from tests.evaluation.judging.dialogues import simulate
+from tests.language.faulty import serving
 
 pytest.importorskip("pyarrow")
 
@@ -66,7 +67,38 @@ def test_bad_input_is_told_in_one_line(folder, capsys):
     (folder / "empty").mkdir()
     assert "no Parquet file" in fails(folder / "empty")
     assert "does not exist" in fails(folder / "data", "-o", folder / "nowhere" / "x.json")
+    assert "is a folder" in fails(folder / "data", "-o", folder)
+    assert "--dialogues must be at least 1" in fails(folder / "data", "--dialogues", -1)
+    world = ("--world", folder / "small.world")
+    assert "the seed must be" in fails(folder / "data", *world, "--seed", -1)
+    assert "the seed must be" in fails(folder / "data", *world, "--seed", 2**32)
     (folder / "broken.parquet").write_bytes(b"PAR1")
     assert "not a whole Parquet file" in fails(folder / "broken.parquet")
     with pytest.raises(DataError, match="no dialogues"):
         open_dialogues(folder / "data", str(folder / "small.world"), 0)
+
+
+def test_conversations_are_had_and_judged(folder, capsys, monkeypatch):
+    pytest.importorskip("openai")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    path = folder / "talks.jsonl"
+    data = [str(folder / "data"), "--world", str(folder / "small.world"), "--cache", "None"]
+    with serving() as server:
+        data += ["--model", "faulty", "--endpoint", server.url]
+        main(["converse", *data, "-o", str(path), "--turns", "1"])
+        talks = [json.loads(line) for line in path.read_text().splitlines()]
+        # the last one is the example, which no conversation with its own user may show
+        assert [talk["number"] for talk in talks] == list(range(31))
+        assert len(server.asked) == 62
+        assert sum("Here is an example" in json.dumps(body) for body in server.asked) == 62
+
+        judging = ["judge", *data, "--transcripts", str(path), "--no-belief", "--no-measures"]
+        main([*judging, "--turns", "1"])
+        assert "faulty@" in capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            main([*judging, "--turns", "1", "--seed", "3"])
+        assert "another profile" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*judging, "--turns", "1"])
+    assert "\ncrs-gym: faulty@" in (told := capsys.readouterr().err)
+    assert "start the server" in told

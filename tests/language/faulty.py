@@ -16,9 +16,9 @@ class Faulty(ThreadingHTTPServer):
 
     ok: a reply of the words. farewell: that, and the connection closes. empty: a reply of "".
     A number: that status; 429/7 has a Retry-After. quota: no credit. newer: no max_tokens, please.
-    cut: half a body. nothing: the connection closes unanswered. drip: a byte now and then for ever.
-    slow: no answer until the end of the test. filtered, refused, null, nochoices, null-json,
-    nonsense, html, error-in-200: what they say.
+    cut: half a body; cut-500: of that status. nothing: the connection closes unanswered.
+    drip: a byte now and then for ever. slow: no answer until the end of the test.
+    filtered, refused, null, nochoices, null-json, nonsense, html, error-in-200: what they say.
 
     asked: the parsed bodies; attempts: how often each text was asked; most: requests at one time.
     """
@@ -81,8 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif what == "nothing":
             self.close_connection = True
-        elif what == "cut":
-            self._send(200, reply, cut=True)
+        elif what in ("cut", "cut-500"):
+            self._send(200 if what == "cut" else 500, reply, cut=True)
         elif what == "drip":
             self._drip()
         elif what == "nochoices":

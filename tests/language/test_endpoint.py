@@ -70,8 +70,8 @@ def test_what_is_asked_and_what_comes_back(server):
     ]
 
 
-HEALING = ["500", "503", "408", "429", "cut", "nothing", "nonsense", "html", "nochoices"]
-HEALING += ["null-json", "null", "error-in-200"]
+HEALING = ["500", "503", "408", "429", "cut", "cut-500", "nothing", "nonsense", "html"]
+HEALING += ["nochoices", "null-json", "null", "error-in-200"]
 
 
 @pytest.mark.parametrize("fault", HEALING)
@@ -145,7 +145,7 @@ def test_what_cannot_heal_is_not_retried(server, fault, said):
 )
 def test_what_ails_every_request_is_told_at_once(server, fault, cure):
     waits = Waits()
-    endpoint = model(server, sleep=waits, concurrency=1)
+    endpoint = model(server, sleep=waits, concurrency=1, requests_per_minute=1.0)
     replies = endpoint.generate(say(fault, *(f"ok {n}" for n in range(50))))
     assert len(replies) == 51
     assert set(replies) == {replies[0]}

@@ -69,7 +69,7 @@ class BeliefJudge:
         items, inference = items_of(self.world), Metropolis.of(self.draws, self.seed)
         model = UserModel(*map(jnp.float32, UserModel.of(self.world, self.user_model)))
         slate_size = widest(turn.act for case in cases for turn in case.turns)
-        margins = []
+        key, margins = jax.random.key(self.seed, impl="threefry2x32"), []
         bar = tqdm(total=len(cases), desc=self.name, unit="dialogue", disable=not self.progress)
         for start in range(0, len(cases), self.chunk):
             real = cases[start : start + self.chunk]
@@ -78,7 +78,7 @@ class BeliefJudge:
                 inference,
                 items,
                 model,
-                _keys(self.seed, np.array([case.number for case in rows], np.uint32)),
+                _keys(key, np.array([case.number for case in rows], np.uint32)),
                 self._priors(rows),
                 _histories(rows, turns, slate_size),
                 np.array([case.pair.items for case in rows], np.int32),
@@ -110,8 +110,7 @@ def _histories(cases: Sequence[Case], turns: int, slate_size: int) -> Turn:
 
 
 @jax.jit
-def _keys(seed: int, numbers: jax.Array) -> jax.Array:
-    key = jax.random.key(seed, impl="threefry2x32")
+def _keys(key: jax.Array, numbers: jax.Array) -> jax.Array:
     return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
 
 

@@ -20,7 +20,7 @@ from crs_gym.acts import Accept
 from crs_gym.dialogue import NotUnderstood, understand, understand_response
 from crs_gym.evaluation.judging.pairs import Case
 from crs_gym.generation.records import Speaker
-from crs_gym.language import Failure, LanguageModel, Message, Request
+from crs_gym.language import Failure, LanguageModel, Message, Request, check_asked
 from crs_gym.world import DataError, World
 
 TAKEN = "ACCEPTED"
@@ -121,34 +121,37 @@ def converse(
 
     Raises:
         ValueError: fewer than one turn.
+        ConnectionError: the model cannot be asked until somebody acts; the message says how.
     """
     if turns < 1:
         raise ValueError(f"a conversation needs at least one turn, not {turns}")
     talks = [_Talk(case, case.profile.text(world), elicitation, example, turns) for case in cases]
     bar = tqdm(total=turns, desc=f"{model.name} twice", unit="turn", disable=not progress)
-    for turn in range(turns):
-        for as_user in (False, True):
-            going = [talk for talk in talks if talk.going]
-            if not going:
-                break
-            # every talk has luck of its own, and every turn
-            requests = [
-                Request(
-                    talk.chat(as_user),
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    stop=_STOP,
-                    seed=seed + turns * talk.case.number + turn,
-                )
-                for talk in going
-            ]
-            for talk, reply in zip(going, model.generate(requests), strict=True):
-                if isinstance(reply, Failure):
-                    talk.failure = reply.reason
-                else:
-                    talk.hear(reply.text, as_user, world)
-        bar.update()
-    bar.close()
+    with bar:
+        for turn in range(turns):
+            for as_user in (False, True):
+                going = [talk for talk in talks if talk.going]
+                if not going:
+                    break
+                # every talk has luck of its own, and every turn
+                requests = [
+                    Request(
+                        talk.chat(as_user),
+                        max_tokens=max_tokens,
+                        temperature=temperature,
+                        stop=_STOP,
+                        seed=seed + turns * talk.case.number + turn,
+                    )
+                    for talk in going
+                ]
+                replies = model.generate(requests)
+                check_asked(model, replies)
+                for talk, reply in zip(going, replies, strict=True):
+                    if isinstance(reply, Failure):
+                        talk.failure = reply.reason
+                    else:
+                        talk.hear(reply.text, as_user, world)
+            bar.update()
     return [talk.transcript(model.name) for talk in talks]
 
 
@@ -220,11 +223,12 @@ def _takes(answered: str, said: str, world: World) -> bool:
     return isinstance(understand_response(answered, act, world), Accept)
 
 
-def retold(cases: Sequence[Case], transcripts: Iterable[Transcript]) -> list[Case]:
+def retold(cases: Sequence[Case], transcripts: Iterable[Transcript], world: World) -> list[Case]:
     """The same questions about these transcripts, for judges of words.
 
     Raises:
-        ValueError: a transcript that is about none of the cases' dialogues.
+        ValueError: a transcript that is about none of the cases' dialogues, or whose sides knew
+            another profile than the case's, as of another seed: its films might be asked about.
     """
     by_number = {case.number: case for case in cases}
     found = []
@@ -234,6 +238,11 @@ def retold(cases: Sequence[Case], transcripts: Iterable[Transcript]) -> list[Cas
             raise ValueError(
                 f"transcript {transcript.number} with user {transcript.user_id} belongs to none of "
                 "the dialogues; judge it with those that it was made from"
+            )
+        if transcript.profile != case.profile.text(world):
+            raise ValueError(
+                f"transcript {transcript.number} was made with another profile of its user; judge "
+                "with the --seed that it was made with"
             )
         found.append(case.retold(transcript.turns))
     return found
@@ -247,9 +256,10 @@ def write_transcripts(transcripts: Iterable[Transcript], path: str | Path) -> No
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    lines = (json.dumps(asdict(t), ensure_ascii=False) + "\n" for t in transcripts)
+    # ASCII holds whatever a model wrote: half a surrogate pair, line separators
+    lines = (json.dumps(asdict(t)) + "\n" for t in transcripts)
     try:
-        partial.write_text("".join(lines), encoding="utf-8")
+        partial.write_text("".join(lines), encoding="ascii")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

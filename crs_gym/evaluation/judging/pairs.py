@@ -120,8 +120,10 @@ def make_cases(
         samples, counts, seed: as for `profiles`.
 
     Raises:
-        ValueError: as `profiles` and `make_pair`.
+        ValueError: a seed below 0 or of more than 32 bits, or as `profiles` and `make_pair`.
     """
+    if not 0 <= seed < 2**32:  # JAX would drop further bits
+        raise ValueError(f"the seed must be at least 0 and below 2^32, not {seed}")
     numbers = [dialogue.number for dialogue in dialogues]
     users = [dialogue.user_id for dialogue in dialogues]
     found = profiles(world, users, numbers, samples=samples, counts=counts, seed=seed)

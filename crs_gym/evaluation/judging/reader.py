@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from crs_gym.evaluation.judging.automatic import ENDED, Verdicts
 from crs_gym.evaluation.judging.pairs import Case
-from crs_gym.language import Failure, LanguageModel, Message, Reply, Request
+from crs_gym.language import Failure, LanguageModel, Message, Reply, Request, check_asked
 from crs_gym.world import World
 from crs_gym.world.titles import title_key
 
@@ -33,15 +33,16 @@ _AGAIN = (
     "I need one word. YES if you like {first} more than {second}, NO if you like {second} more."
 )
 _ANSWER = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+|&")
 
 
 @dataclass(frozen=True)
 class ModelJudge:
     """Picks the film that a language model says it likes more.
 
-    A reply counts by its first "yes" or "no"; without either, by the one of the two films that it
-    names. Where it is neither (or the model fails) the question is put once more; where that does
-    not help, a coin is flipped.
+    A reply counts by its first "yes" or "no" outside the films' titles; without either, by the one
+    of the two films that it names. Where it is neither (or the model fails) the question is put
+    once more; where that does not help, a coin is flipped.
 
     seed: of the model's replies and of the coins.
     batch: requests handed to the model at a time.
@@ -59,7 +60,11 @@ class ModelJudge:
         return self.model.name
 
     def judge(self, cases: Sequence[Case], turns: int) -> Verdicts:
-        """As `Judge.judge`."""
+        """As `Judge.judge`.
+
+        Raises:
+            ConnectionError: the model cannot be asked until somebody acts; the message says how.
+        """
         asked = [
             (row, turn)
             for row, case in enumerate(cases)
@@ -69,13 +74,13 @@ class ModelJudge:
         places = np.full(shape, ENDED, np.int8)
         again, coins = np.zeros(shape, bool), np.zeros(shape, bool)
         bar = tqdm(total=len(asked), desc=self.name, unit="question", disable=not self.progress)
-        for start in range(0, len(asked), self.batch):
-            part = asked[start : start + self.batch]
-            answers = self._answers([cases[row] for row, _ in part], part)
-            for place, answer in zip(part, answers, strict=True):
-                places[place], again[place], coins[place] = answer
-            bar.update(len(part))
-        bar.close()
+        with bar:
+            for start in range(0, len(asked), self.batch):
+                part = asked[start : start + self.batch]
+                answers = self._answers([cases[row] for row, _ in part], part)
+                for place, answer in zip(part, answers, strict=True):
+                    places[place], again[place], coins[place] = answer
+                bar.update(len(part))
         return Verdicts(places, again, coins)
 
     def _answers(
@@ -119,19 +124,35 @@ class ModelJudge:
     def _generate(self, chats: Sequence[tuple[Message, ...]]) -> list[Reply | Failure]:
         if not chats:
             return []
-        return self.model.generate(
+        replies = self.model.generate(
             [Request(chat, max_tokens=self.max_tokens, seed=self.seed) for chat in chats]
         )
+        check_asked(self.model, replies)
+        return replies
 
     def _picked(self, reply: Reply | Failure, case: Case) -> int | None:
         if isinstance(reply, Failure):
             return None
-        if said := _ANSWER.search(reply.text):
+        if said := _ANSWER.search(self._without_titles(reply.text, case)):
             return 0 if said[1].lower() == "yes" else 1
-        text = title_key(reply.text, 0)[0]
-        keys = [title_key(self.world.titles[item], 0)[0] for item in case.pair.items]
+        text = _words(reply.text)
+        keys = [_words(self.world.titles[item]) for item in case.pair.items]
         named = [place for place, key in enumerate(keys) if key and key in text]
         return named[0] if len(named) == 1 else None
 
+    def _without_titles(self, text: str, case: Case) -> str:
+        """A reply without "Dr. No" and "No (2012)"; a "No" alone is an answer."""
+        for item in case.pair.items:
+            title = self.world.titles[item]
+            for name in (self.world.label(item), *([title] if len(title.split()) > 1 else [])):
+                text = re.sub(re.escape(name), " ", text, flags=re.IGNORECASE)
+        return text
+
     def _coin(self, number: int, turn: int) -> int:
-        return int(np.random.default_rng((self.seed, number, turn)).integers(2))
+        # not (seed, number, 0): NumPy takes it for (seed, number), from which pairs are drawn
+        return int(np.random.default_rng((self.seed, number, turn + 1)).integers(2))
+
+
+def _words(text: str) -> str:
+    """Words without case, accents and punctuation, a space around each: no "It" in "quite"."""
+    return "".join(f" {title_key(word, 0)[0]} " for word in _WORD.findall(text))

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _CAPTION = "± half the 95% interval"
+_GAIN = "gain: in accuracy, over no turns of the same dialogues"
+_ASKED = "again: replies with neither film; coins: the second had neither too"
 
 
 def judged_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -31,15 +33,12 @@ def measured_json(measures: Measures) -> dict[str, Any]:
 
 def judged_table(name: str, rows: Sequence[Row]) -> Table:
     """Accuracy and NDCG by turn (ICER, tables 3 and 4)."""
-    from rich.table import Table
-
-    table = Table(title=f"Which film does the user like better? {name}", caption=_CAPTION)
-    for title in ("Turns", "n", "Accuracy", "NDCG", "Gain over 0 turns"):
-        table.add_column(title, justify="right", no_wrap=True)
     asked = any(row.asked_again for row in rows)
-    if asked:
-        table.add_column("Asked again", justify="right")
-        table.add_column("Coin flips", justify="right")
+    caption = "\n".join((_CAPTION, _GAIN, *([_ASKED] if asked else [])))
+    table = _table(f"Which film does the user like better? {name}", caption)
+    titles = ("Turn", "n", "Accuracy", "NDCG", "Gain", *(("Again", "Coins") if asked else ()))
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         figures = [_interval(*interval) for interval in (row.accuracy, row.ndcg, row.gain)]
         counts = [str(row.asked_again), str(row.coins)] if asked else []
@@ -49,14 +48,12 @@ def judged_table(name: str, rows: Sequence[Row]) -> Table:
 
 def measured_table(several: Mapping[str, Measures]) -> Table:
     """Measures side by side, a column each."""
-    from rich.table import Table
-
-    table = Table(title="Measured qualities", caption=_CAPTION)
+    table = _table("Measured qualities", _CAPTION)
     table.add_column("", no_wrap=True)
     columns = []
     for name, measures in several.items():
         table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("n", justify="right")
+        table.add_column("n", justify="right", no_wrap=True)
         cells = {
             figure.name: (_interval(figure.mean, figure.low, figure.high), str(figure.n))
             for figure in measures.figures
@@ -68,6 +65,20 @@ def measured_table(several: Mapping[str, Measures]) -> Table:
     for name in columns[0] if columns else ():
         table.add_row(name, *(cell for cells in columns for cell in cells[name]))
     return table
+
+
+def _table(title: str, caption: str) -> Table:
+    """Narrow enough for a terminal of 80 columns, with the largest numbers there may be."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=title,
+        caption=caption,
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
 
 
 def _interval(mean: float | None, low: float | None = None, high: float | None = None) -> str:

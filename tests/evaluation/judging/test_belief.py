@@ -91,6 +91,7 @@ def test_one_program_serves_any_number_of_dialogues(small_world, cases):
     few = judge(small_world).judge(cases[:7], 5).places
     assert belief._follow._cache_size() == compiled
     assert (few == many[:7]).all()
+    assert judge(small_world, seed=2**32 - 1).judge(cases[:7], 5).places.shape == few.shape
     assert (many == ENDED).sum() == sum(5 - len(case.turns) for case in cases[:100])
 
 

@@ -1,5 +1,7 @@
 """One language model as recommender and user."""
 
+from dataclasses import replace
+
 import pytest
 
 from crs_gym.evaluation.judging import (
@@ -115,14 +117,23 @@ def test_transcripts_come_back_from_a_file_and_are_judged(cases, small_world, tm
     path = tmp_path / "dual.jsonl"
     write_transcripts(found, path)
     assert read_transcripts(path) == found
-    questions = retold(cases, found[::-1])
+    questions = retold(cases, found[::-1], small_world)
     assert [case.pair for case in questions] == [case.pair for case in cases[5::-1]]
     judge = ModelJudge(Scripted(lambda request: "yes"), small_world, progress=False)
     rows = evaluate(judge, questions, turns=7)
     assert [row.n for row in rows] == [6, 6, 6]
     assert "Do you like comedies?" in [m.content for m in judge.chat(questions[0], 1)]
     with pytest.raises(ValueError, match="none of the dialogues"):
-        retold(cases[:2], found)
+        retold(cases[:2], found, small_world)
+    with pytest.raises(ValueError, match="another profile"):
+        retold(cases, [replace(found[0], profile="The user likes all.")], small_world)
+
+
+def test_whatever_is_written_is_read_again(cases, small_world, tmp_path):
+    (found,), _ = talk(cases[:1], small_world, turns=1)
+    odd = replace(found, turns=(("Amélie \ud800", "a\u2028b\x85c"),), failure="\n\x1e")
+    write_transcripts([odd, found], tmp_path / "odd.jsonl")
+    assert read_transcripts(tmp_path / "odd.jsonl") == [odd, found]
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"turns": [["a"]]}', '{"turns": []}'])

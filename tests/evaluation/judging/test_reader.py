@@ -1,12 +1,12 @@
 """A language model as judge: what it is asked, and what its replies count for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
-from crs_gym.evaluation.judging import ModelJudge, evaluate
+from crs_gym.evaluation.judging import ModelJudge, converse, evaluate
 from crs_gym.language import Failure, Reply
 
 
@@ -83,6 +83,26 @@ def test_who_never_answers_has_a_coin_flipped(cases, small_world, second):
     assert [row.accuracy for row in again] == [row.accuracy for row in rows]
 
 
+def test_coins_have_luck_of_their_own(small_world):
+    """Pairs are drawn from (seed, number), the first bit decides the half of a quarter."""
+    judge, _ = judge_with(None, small_world, seed=4)
+    drawn = [int(np.random.default_rng((4, n)).integers(2)) for n in range(400)]
+    for turn in (0, 1):
+        same = sum(judge._coin(n, turn) == drawn[n] for n in range(400))
+        assert abs(same - 200) < 4 * 10
+
+
+def test_a_model_that_cannot_be_asked_ends_the_judging(cases, small_world):
+    class Down(Scripted):
+        def generate(self, requests):
+            return [Failure("start the server", lasting=True) for _ in requests]
+
+    with pytest.raises(ConnectionError, match="scripted cannot be asked: start the server"):
+        ModelJudge(Down(None), small_world, progress=False).judge(cases[:2], 0)
+    with pytest.raises(ConnectionError, match="start the server"):
+        converse(Down(None), cases[:2], small_world, progress=False)
+
+
 def test_a_question_is_put_again_with_the_reply_before_it(cases, small_world):
     def reply(request):
         return "Yes" if "one word" in request.messages[-1].content else "Both are fine"
@@ -125,3 +145,27 @@ def test_replies_are_read(cases, small_world, text, place):
     assert verdicts.asked_again[0, 0] == verdicts.coins[0, 0] == (place is None)
     if place is not None:
         assert verdicts.places.tolist() == [[place]]
+
+
+@pytest.mark.parametrize(
+    ("text", "titles", "place"),
+    [
+        ("Both are quite good", ("It", "Heat"), None),
+        ("I'd rather watch it", ("It", "Heat"), 0),
+        ("Aliens", ("Alien", "Aliens"), 1),
+        ("Dr. No (1962)", ("Heat", "Dr. No"), 1),
+        ("No (2012), please", ("No", "Heat"), 0),
+        ("No", ("No", "Heat"), 1),
+        ("NO COUNTRY for Old Men? Yes", ("No Country for Old Men", "Heat"), 0),
+        ("Fast and Furious!", ("Heat", "Fast & Furious"), 1),
+        ("Amelie", ("Amélie", "Heat"), 0),
+        ("Spider Man", ("Spider-Man", "Heat"), 0),
+        ("", ("!", "Heat"), None),
+    ],
+)
+def test_titles_are_words_of_their_own(cases, small_world, text, titles, place):
+    case = replace(cases[0], pair=replace(cases[0].pair, items=(0, 1)))
+    years = np.array([2012, 1995, *small_world.years[2:]])
+    world = small_world.replace(titles=(*titles, *small_world.titles[2:]), years=years)
+    judge, _ = judge_with(None, world)
+    assert judge._picked(Reply(text), case) == place
