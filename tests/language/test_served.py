@@ -15,7 +15,6 @@ from crs_gym.language.endpoint import EndpointModel
 from crs_gym.language.local import LocalModel
 from tests.language.tiny import SENTENCES
 
-
 for module in ("torch", "transformers", "openai", "fastapi", "uvicorn"):
     pytest.importorskip(module)
 
