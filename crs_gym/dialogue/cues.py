@@ -138,7 +138,9 @@ AGAINST = frozenset(
 )
 """Words after which a wish is no longer one."""
 
-ASIDE = AGAINST | frozenset("anything something everything whatever else before like similar".split())
+ASIDE = AGAINST | frozenset(
+    "anything something everything whatever else before like similar".split()
+)
 """Words after which a film is what others are compared with, rather than what is taken."""
 
 WANTS = frozenset(
