@@ -13,9 +13,14 @@ import numpy as np
 
 from crs_gym import __version__
 
-WORKER_VARIABLES = {"NPROC": "1", "JAX_PLATFORMS": "cpu"}
-"""Environment of a worker. It has one processor, for which XLA would start as many threads as the
-machine has processors, and no part of a GPU, of which JAX would claim the memory.
+WORKER_VARIABLES = {
+    "NPROC": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "JAX_PLATFORMS": "cpu",
+}
+"""Environment of a worker. It has one processor, for which XLA, and a BLAS that is told so, would
+start as many threads as the machine has, and no part of a GPU, of which JAX would claim the memory.
 """
 
 RETRIES = 3

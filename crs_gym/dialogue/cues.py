@@ -138,6 +138,11 @@ AGAINST = frozenset(
 )
 """Words after which a wish is no longer one."""
 
+ASIDE = AGAINST | frozenset(
+    "anything something everything whatever else before like similar".split()
+)
+"""Words after which a film is what others are compared with, rather than what is taken."""
+
 WANTS = frozenset(
     "want need prefer like looking look rather id love show give find recommend suggest wish "
     "hoping please".split()

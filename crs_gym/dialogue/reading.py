@@ -10,6 +10,7 @@ from typing import NamedTuple
 from crs_gym.dialogue.cues import (
     AFTER_NO,
     AGAINST,
+    ASIDE,
     COPULAS,
     FILLERS,
     FILM,
@@ -86,6 +87,16 @@ class Reading:
     def wanted(self) -> str:
         """A word of a wish whose attribute is not known; "" if there is none."""
         return self._left_over((WANTS | SOMETHING | {"compared", "next"}) - FILLERS)
+
+    @property
+    def aside(self) -> str:
+        """A word that keeps a film named after it from being what is taken; "" if there is none."""
+        phrased = self._phrased()
+        for place in (n for n, token in enumerate(self.row) if token.key == FILM):
+            for n in range(place - len(self._clause_before(place)), place):
+                if self.row[n].key in ASIDE and n not in phrased:
+                    return self.row[n].key
+        return ""
 
     @property
     def bare(self) -> tuple[str, ...]:

@@ -222,7 +222,7 @@ def _taken(
     sure = reading.hears(*cues) and (clear or (films and reading.hears(*{*cues} - {Cue.YES})))
     if not sure and not (clear and films):
         return NotUnderstood("neither a yes nor a no is said")
-    if reading.question or reading.hedged:
+    if reading.question or reading.hedged or reading.aside:
         return NotUnderstood("it is not clear whether a film is taken")
     if films or len(slate) == 1:
         return films[0] if films else slate[0]

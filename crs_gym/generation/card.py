@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ from crs_gym.generation.dataset import WORLD, DataSet
 
 _CARD = """\
 ---
-pretty_name: Conversational recommendation dialogues ({world_name})
+pretty_name: {pretty_name}
 language: en
 license: other
 license_name: see-below
@@ -30,9 +31,10 @@ configs:
 
 # Conversational recommendation dialogues: {world_name}
 
-{dialogues:,} dialogues between a recommender that asks the query of highest expected value of
-information and users whose choices and answers follow from an explicit preference, made by
-crs-gym {version} in the way of ICER (MD-DICER). The users are simulated; nobody's words are quoted.
+{dialogues:,} dialogues between a recommender that weighs the expected value of information of what
+it may ask, as the settings say, and users whose choices and answers follow from an explicit
+preference, made by crs-gym {version} in the way of ICER (MD-DICER). The users are simulated; nobody's
+words are quoted.
 
 - World: {world_name}, hash `{world}`, in `{world_file}`.
 - Source: {source}
@@ -50,7 +52,7 @@ crs-gym {version} in the way of ICER (MD-DICER). The users are simulated; nobody
 |---|---|
 {settings}
 
-The same settings make the same data set; `crs-gym dataset check` follows every stored act.
+The same settings make the same acts; `crs-gym dataset check` follows every stored act.
 
 ## Columns
 
@@ -76,8 +78,10 @@ One row is one dialogue; acts, films and attributes are numbered as in the world
 def card(data: DataSet) -> str:
     """The card of a finished data set, as Markdown with a head in YAML."""
     world = data.world
-    figures = {**summary(data)}
+    figures = summary(data)
     return _CARD.format(
+        # in quotes, for a colon in a name would end it
+        pretty_name=json.dumps(f"Conversational recommendation dialogues ({world.name})"),
         world_name=world.name,
         world=world.hash,
         world_file=WORLD,

@@ -14,7 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from crs_gym.acts import RecommenderKind, Turn, no_turn, response_to_arrays, to_arrays
+from crs_gym.acts import (
+    NONE,
+    Accept,
+    AttributeQuery,
+    Leave,
+    RecommenderKind,
+    Turn,
+    no_turn,
+    response_to_arrays,
+    to_arrays,
+)
 from crs_gym.generation.checks import check as check_words
 from crs_gym.generation.checks import check_response
 from crs_gym.generation.dataset import DataSet
@@ -25,7 +35,7 @@ from crs_gym.inference.value import attribute_query_value, item_query_value
 from crs_gym.policies.icer import Icer
 from crs_gym.simulation import Simulator, State, belief_key, turn_keys
 from crs_gym.simulation.rollout import view_of
-from crs_gym.users import log_prob, respond
+from crs_gym.users import log_prob, n_uniforms, respond
 
 PROBABILITY, EVOI, NEAR_TIE, VALUES = 1e-4, 1e-3, 1e-5, 1e-3
 """Tolerances: of a probability; of EVOI; of a draw next to where the response changes; of
@@ -38,7 +48,8 @@ class Followed(NamedTuple):
     state: with a leading axis (B,), at the beginning.
     log_prob: of the stored response. agrees: whether it is what its draws give, near ties aside.
     draws: (5,) of the key. found: EVOI of the best query. asked: EVOI of the stored one, NaN for a
-    recommendation.
+    recommendation. utilities: (k,) of the items of the act. expected: highest expected utility.
+    reward, done: of the stored turn, and whether the conversation is over after it.
     """
 
     state: State
@@ -47,6 +58,10 @@ class Followed(NamedTuple):
     draws: Any
     found: Any
     asked: Any
+    utilities: Any
+    expected: Any
+    reward: Any
+    done: Any
 
 
 @partial(jax.jit)
@@ -83,6 +98,7 @@ def follow(
             samples, jnp.maximum(act.slate[0], 0), jnp.maximum(act.attribute, 0), items, model, out
         )
         asked = jnp.where(act.kind == RecommenderKind.ASK_ITEM, by_item, by_attribute)
+        expected = items.embeddings @ (samples.weights @ samples.embeddings)
         nearby = draws + jnp.array([0.0, -NEAR_TIE, NEAR_TIE])[:, None]
         given = jax.vmap(lambda u: respond(u, user, act, percept, context, model))(nearby)
         same = jnp.stack([a == b for a, b in zip(given, response, strict=True)])
@@ -92,6 +108,8 @@ def follow(
             simulator.luck(state),
             found,
             jnp.where(act.kind == RecommenderKind.RECOMMEND, jnp.nan, asked),
+            percept.utilities,
+            jnp.where(out, -jnp.inf, expected).max(),
         )
 
     def update(belief: Any, state: State, history: Turn) -> Any:
@@ -102,11 +120,11 @@ def follow(
         state, belief = carried
         turn, draws = stored
         seen = jax.vmap(look, in_axes=(0, axes, 0, 0))(state, belief, turn, draws)
-        following, _ = jax.vmap(simulator.settle)(state, turn)
+        following, outcome = jax.vmap(simulator.settle)(state, turn)
         belief = jax.vmap(update, in_axes=(axes, 0, 0), out_axes=axes)(
             belief, state, following.history
         )
-        return (following, belief), seen
+        return (following, belief), (*seen, outcome.reward, following.done)
 
     state = jax.vmap(simulator.reset)(keys)
     prior, axis = (simulator.population, None) if shared else (state.prior, 0)
@@ -148,30 +166,69 @@ class Report:
 def check(data: DataSet, sample: int | None = None, seed: int = 0, progress: bool = True) -> Report:
     """Follows the dialogues of a data set turn by turn.
 
-    Checked: that key, user, embedding, prior and utilities belong together; that each response is
-    what its stored draw gives, and its probability; that the query asked is as good as the best
-    that is found; that the templates say the acts.
+    Checked: that the rows are in order; that key, user, traits, embedding, prior and utilities
+    belong together; that each response is what its stored draw gives, and its probability; that
+    the query asked is as good as the best that is found, and regret and expected utility; that the
+    conversation ends where it should, as it should; that the templates say the acts.
 
     Args:
         sample: how many dialogues, drawn with `seed`; all if None.
 
     Raises:
         DataError: a file that cannot be read.
+        ValueError: a sample of fewer than one.
     """
+    if sample is not None and sample < 1:
+        raise ValueError(f"a sample has at least one dialogue, not {sample}")
     numbers = None
     if sample is not None and sample < len(data):
         chosen = np.random.default_rng(seed).choice(len(data), sample, replace=False)
         numbers = set(chosen.tolist())
-    dialogues = (d for d in data if numbers is None or d.number in numbers)
     maker, report = Maker(data.world, data.settings), Report()
+    dialogues = _chosen(data, numbers, maker, report)
     total = len(data) if numbers is None else len(numbers)
     with tqdm(desc="check", total=total, unit="", disable=not progress) as bar:
         while batch := list(islice(dialogues, data.settings.lanes)):
             _check_batch(batch, maker, report)
             bar.update(len(batch))
-    if report.dialogues != total:
+    if report.dialogues != total and not report.counts:
         report.add("rows", f"{report.dialogues} dialogues of {total}")
     return report
+
+
+def _chosen(
+    data: DataSet, numbers: set[int] | None, maker: Maker, report: Report
+) -> Iterator[Dialogue]:
+    """The dialogues of these places that can be followed; what is wrong with others is told."""
+    for place, dialogue in enumerate(data):
+        if numbers is not None and place not in numbers:
+            continue
+        if dialogue.number != place:
+            report.add("rows", f"dialogue {dialogue.number} stands in the place of {place}")
+        elif fault := _misfit(dialogue, maker):
+            report.add("shape", f"dialogue {place}: {fault}")
+        else:
+            yield dialogue
+
+
+def _misfit(dialogue: Dialogue, maker: Maker) -> str:
+    """Why a dialogue cannot be followed; "" where it can."""
+    world, settings = maker.world, maker.settings
+    if not 1 <= len(dialogue.turns) <= settings.max_turns:
+        return f"it has {len(dialogue.turns)} turns, not 1 to {settings.max_turns}"
+    for t, turn in enumerate(dialogue.turns, 1):
+        act, response = turn.act, turn.response
+        items = (act.item,) if isinstance(act, AttributeQuery) else act.items
+        attributes = [getattr(side, "attribute", 0) for side in (act, response)]
+        if len(items) > settings.slate_size:
+            return f"turn {t} has {len(items)} items, more than a slate takes"
+        if max((*items, turn.believed)) >= world.n_items or turn.believed < 0:
+            return f"turn {t} names an item that the world lacks"
+        if max(attributes) >= len(world.attributes):
+            return f"turn {t} names an attribute that the world lacks"
+        if len(turn.utilities) != len(items) or len(turn.draws) != n_uniforms:
+            return f"turn {t} has {len(turn.utilities)} utilities and {len(turn.draws)} draws"
+    return ""
 
 
 def _check_batch(batch: Sequence[Dialogue], maker: Maker, report: Report) -> None:
@@ -215,6 +272,9 @@ def _check_dialogue(
             report.within(name, float(np.abs(ours - theirs).max()), 0.0, VALUES, here)
     for name in ("utility_mean", "utility_best", "utility_null"):
         report.within(name, float(getattr(state, name)), getattr(dialogue, name), VALUES, here)
+    for name in ("temperature", "patience", "critique_rate"):
+        report.within(name, float(getattr(state.user, name)), getattr(dialogue, name), VALUES, here)
+    _check_end(dialogue, found, here, report)
     for t, turn in enumerate(dialogue.turns):
         where = f"{here}, turn {t + 1}"
         report.within(
@@ -227,6 +287,16 @@ def _check_dialogue(
         if np.isfinite(found.asked[t]):
             short = max(float(found.found[t] - found.asked[t]), 0.0)
             report.within("EVOI of the query asked", short, 0.0, EVOI, where)
+        offered = [float(u) for u in found.utilities[t][: len(turn.utilities)]]
+        for should_be, stored in zip(offered, turn.utilities, strict=True):
+            report.within("utility", should_be, stored, VALUES, where)
+        if np.isfinite(found.expected[t]):
+            expected = float(found.expected[t])
+            report.within("expected utility", expected, turn.expected_utility, VALUES, where)
+        span = float(state.utility_best - state.utility_mean)
+        believed = float(maker.world.item_embeddings[turn.believed] @ state.user.embedding)
+        regret = 1.0 - (believed - float(state.utility_mean)) / (span if span > 0 else 1.0)
+        report.within("regret", regret, turn.regret, VALUES, where)
         variants = turn.recommender.variant, turn.user.variant
         templates = maker.templates(turn.act, turn.response, *variants)
         for said, should in zip((turn.recommender, turn.user), templates, strict=True):
@@ -243,6 +313,18 @@ def _check_dialogue(
         )
         if refused:
             report.add("rewritten words", f"{where}: {refused}")
+
+
+def _check_end(dialogue: Dialogue, found: Followed, here: str, report: Report) -> None:
+    last = len(dialogue.turns) - 1
+    response = dialogue.turns[last].response
+    if int(np.argmax(found.done)) != last or not found.done[last]:
+        report.add("end", f"{here}: it should not end after {last + 1} turns")
+    accepted = response.item if isinstance(response, Accept) else NONE
+    if (dialogue.accepted, dialogue.left) != (accepted, isinstance(response, Leave)):
+        report.add("outcome", f"{here}: accepted and left are not as the last response has them")
+    reward = float(found.reward[: last + 1].sum())
+    report.within("reward", reward, dialogue.reward, VALUES, here)
 
 
 def _arrays(dialogue: Dialogue, slate_size: int, max_turns: int) -> tuple[Turn, np.ndarray]:

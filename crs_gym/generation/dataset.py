@@ -138,7 +138,8 @@ class DataSet:
         if not 0 <= number < len(self):
             raise IndexError(f"no dialogue {number}: there are 0 to {len(self) - 1}")
         shard = number // self.settings.shard
-        return _shard(self.path(shard))[number - shard * self.settings.shard]
+        path = self.path(shard)
+        return _shard(path, os.stat(path).st_mtime_ns)[number - shard * self.settings.shard]
 
     def _whole(self, shard: int) -> bool:
         try:
@@ -171,5 +172,6 @@ def write_whole(path: Path, payload: bytes) -> None:
 
 
 @lru_cache(maxsize=2)
-def _shard(path: Path) -> list[Dialogue]:
+def _shard(path: Path, written: int) -> list[Dialogue]:
+    # `written` tells a shard from what stood in its place before
     return list(decode(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from crs_gym.acts import (
     Recommendation,
     Reject,
 )
-from crs_gym.generation.dataset import write_whole
 from crs_gym.generation.records import Dialogue
 from crs_gym.world import World
 
@@ -28,12 +28,22 @@ from crs_gym.world import World
 def export(dialogues: Iterable[Dialogue], world: World, path: str | Path) -> int:
     """Writes one JSON object a line, one line a dialogue; returns how many.
 
+    The file is there whole or not at all, and no more than a dialogue is held in memory.
+
     Raises:
         OSError: the file cannot be written.
     """
-    rows = [json.dumps(trajectory(dialogue, world)) for dialogue in dialogues]
-    write_whole(Path(path), "".join(f"{row}\n" for row in rows).encode())
-    return len(rows)
+    out, rows = Path(path), 0
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w") as file:
+            for dialogue in dialogues:
+                file.write(json.dumps(trajectory(dialogue, world)) + "\n")
+                rows += 1
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return rows
 
 
 def trajectory(dialogue: Dialogue, world: World) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class Exchange:
     probability: P(response | act, phi_u).
     utilities: the user's utility of each item of the act.
     evoi: EVOI of the best query that was found in this turn, asked or not, in units of utility.
-    expected_utility: EU* before the turn.
-    believed: the item of highest expected utility before the turn.
+    expected_utility: EU* before the turn; -inf where every item was rejected.
+    believed: the item of highest expected utility before the turn, 0 where all were rejected.
     regret: how much the user's utility of `believed` lies under that of their favourite item, as a
         share of what lies between favourite and mean item: 0 for the favourite, 1 for the mean.
     """

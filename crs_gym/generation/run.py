@@ -134,6 +134,10 @@ def _begin(world: World, out: Path, settings: Settings) -> DataSet:
         # last, so that a folder with settings has everything else
         write_whole(out / SETTINGS, settings.to_json().encode())
         data = DataSet(out, settings)
+    # they may have been deleted to be made again
+    (out / "data").mkdir(exist_ok=True)
+    if not (out / WORLD).exists():
+        world.save(out / WORLD)
     for partial in data.folder.glob("**/.*.partial"):
         partial.unlink(missing_ok=True)
     return data

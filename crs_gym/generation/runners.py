@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,7 +16,7 @@ from crs_gym.generation.worker import Worker
 
 def make_here(
     world: Path, settings: Settings, shards: Sequence[int], workers: int
-) -> Iterator[tuple[int, bytes]]:
+) -> Generator[tuple[int, bytes], None, None]:
     """The numbers and bytes of the shards, as they get ready, from processes of one thread each.
 
     One thread, whatever the machine has: floats differ in the last bits between numbers of threads,
@@ -38,13 +38,17 @@ def make_here(
         worker = idle.get()
         try:
             for left in reversed(range(RETRIES)):
-                if worker is None:
-                    worker = Worker(world, settings.to_json())
-                    hired.append(worker)
                 try:
+                    if worker is None:
+                        worker = Worker(world, settings.to_json())
+                        hired.append(worker)
+                        # else it might be hired after all the others were killed
+                        if closing.is_set():
+                            raise EOFError("nobody waits for the shards any more")
                     return shard, worker.make(shard)
                 except EOFError as error:
-                    worker.kill()
+                    if worker is not None:
+                        worker.kill()
                     worker = None
                     if closing.is_set():
                         raise
@@ -71,7 +75,7 @@ def make_here(
 
 def make_on_cluster(
     ray: Any, world: Path, settings: Settings, shards: Sequence[int]
-) -> Iterator[tuple[int, bytes]]:
+) -> Generator[tuple[int, bytes], None, None]:
     """The same from the workers of a Ray cluster.
 
     A shard whose worker dies is begun again on another one. On machines of other processors floats
@@ -81,7 +85,8 @@ def make_on_cluster(
         ray: what `crs_gym.cluster.connected` gives.
 
     Raises:
-        RuntimeError: a worker has another version of crs-gym, JAX or NumPy.
+        ChildProcessError: a shard cannot be made, its workers die, or one has another version of
+            crs-gym, JAX or NumPy.
     """
     remote = ray.remote(
         num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": WORKER_VARIABLES}
@@ -93,7 +98,10 @@ def make_on_cluster(
             (done,), _ = ray.wait(list(waiting))
             yield waiting.pop(done), ray.get(done)
     except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
+        cause = error.cause
+        raise ChildProcessError(f"{type(cause).__name__}: {cause}") from error
+    except ray.exceptions.RayError as error:
+        raise ChildProcessError(f"the cluster cannot make a shard: {error}") from error
     finally:
         for task in waiting:
             ray.cancel(task)

@@ -85,6 +85,8 @@ SCHEMA = pa.schema(
 )
 """One row is one `Dialogue`; acts are named as in `crs_gym.acts`, in small letters."""
 
+_BROKEN = (pa.ArrowException, OSError, LookupError, TypeError, AttributeError, ValueError)
+
 
 def encode(dialogues: Sequence[Dialogue]) -> bytes:
     """A Parquet file of these rows, the same bytes for the same rows."""
@@ -109,7 +111,14 @@ def decode(path: Path | BinaryIO) -> Iterator[Dialogue]:
                 )
             for batch in file.iter_batches(1024):
                 yield from map(_dialogue, batch.to_pylist())
-    except (pa.ArrowException, OSError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:
         if isinstance(error, DataError | FileNotFoundError):
             raise
         raise DataError(

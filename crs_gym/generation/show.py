@@ -69,7 +69,7 @@ def _recommender(turn: Exchange, dialogue: Dialogue, world: World) -> Text:
 
     match turn.act:
         case Recommendation(items):
-            text = Text("recommends", style="bold")
+            text = Text("recommends" if items else "has nothing to recommend", style="bold")
         case ItemQuery(items):
             text = Text("asks which", style="bold")
         case AttributeQuery(item, attribute, direction):
@@ -129,8 +129,8 @@ def _end(dialogue: Dialogue, world: World) -> Text:
         outcome = f"accepted {world.label(dialogue.accepted)}"
     else:
         outcome = "left" if dialogue.left else "out of turns"
-    turns = len(dialogue.turns)
-    return Text(f"{outcome} after {turns} turns, reward {dialogue.reward:+.2f}", style="bold")
+    turns = f"{len(dialogue.turns)} turn{'s' if len(dialogue.turns) > 1 else ''}"
+    return Text(f"{outcome} after {turns}, reward {dialogue.reward:+.2f}", style="bold")
 
 
 def _colour(place: float) -> str:

@@ -27,6 +27,9 @@ class Worker:
     Args:
         world: the world's file.
         settings: JSON, see `Settings`.
+
+    Raises:
+        EOFError: the process dies at once.
     """
 
     def __init__(self, world: Path, settings: str) -> None:
@@ -36,7 +39,11 @@ class Worker:
             stdout=subprocess.PIPE,
             env={**os.environ, **WORKER_VARIABLES},
         )
-        self._send(settings)
+        try:
+            self._send(settings)
+        except EOFError:
+            self.kill()
+            raise
 
     def make(self, shard: int) -> bytes:
         """The bytes of a shard.
@@ -47,9 +54,10 @@ class Worker:
         """
         self._send(shard)
         assert self._process.stdout is not None
-        answer = json.loads(self._process.stdout.readline() or "null")
-        if answer is None:
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
             raise EOFError(f"a worker died (exit status {self._process.wait()})")
+        answer = json.loads(line)
         if "error" in answer:
             raise ChildProcessError(answer["error"])
         payload = self._process.stdout.read(answer["bytes"])

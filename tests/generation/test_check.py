@@ -25,6 +25,8 @@ def test_a_data_set_follows_from_its_settings(data):
 
 def test_a_sample(data):
     assert check(data, sample=3, progress=False).dialogues == 3
+    with pytest.raises(ValueError, match="at least one dialogue, not 0"):
+        check(data, sample=0, progress=False)
 
 
 def test_every_alteration_is_found(data, copied):
@@ -42,6 +44,15 @@ def test_every_alteration_is_found(data, copied):
         "prior mean": {"prior_mean": dialogue.prior_mean[:-1]},
         "utility_best": {"utility_best": dialogue.utility_best + 0.1},
         "version": {"version": "0"},
+        "temperature": {"temperature": dialogue.temperature + 0.1},
+        "outcome": {"left": not dialogue.left},
+        "reward": {"reward": dialogue.reward + 0.02},
+        "end": {"turns": dialogue.turns[:-1]},
+        "rows": {"number": 1},
+        "shape": first(dialogue, believed=600),
+        "regret": first(dialogue, regret=turn.regret + 0.01),
+        "expected utility": first(dialogue, expected_utility=turn.expected_utility + 0.1),
+        "utility": first(dialogue, utilities=(turn.utilities[0] + 0.1, *turn.utilities[1:])),
         "probability": first(dialogue, probability=turn.probability - 0.01),
         "EVOI": first(dialogue, evoi=turn.evoi + 0.01),
         "draws": first(dialogue, draws=(*turn.draws[:4], turn.draws[4] + 1e-3)),
@@ -57,7 +68,7 @@ def test_every_alteration_is_found(data, copied):
     for kind, changes in alterations.items():
         report = check(copied(**changes), sample=None, progress=False)
         assert report.counts[kind] >= 1, kind
-        assert any(text.startswith("dialogue 0") for text in report.problems)
+        assert any(text.startswith(("dialogue 0", "dialogue 1")) for text in report.problems)
 
 
 def test_the_command_fails_where_something_is_wrong(data, copied, capsys):

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
 
-from crs_gym.generation.card import summary
+from crs_gym.generation.card import card, summary
 from crs_gym.generation.dataset import DataSet
 from crs_gym.generation.settings import Settings
 from crs_gym.world import DataError
@@ -19,6 +19,11 @@ def test_a_data_set_is_a_sequence(data):
     for number in (-1, 20):
         with pytest.raises(IndexError, match="there are 0 to 19"):
             data[number]
+
+
+def test_a_shard_that_was_replaced_is_read_anew(data, copied):
+    assert copied()[0].reward == data[0].reward
+    assert copied(reward=9.0)[0].reward == 9.0
 
 
 def test_settings_come_back_as_they_were(settings):
@@ -60,8 +65,21 @@ def test_hugging_face_reads_it(data, tmp_path, monkeypatch):
         assert said == [turn.recommender.text for turn in dialogue.turns]
 
 
+def test_a_card_takes_any_name_of_a_world(data, tmp_path):
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    world = data.world.replace(name='films: "all" # of them')
+    world.save(tmp_path / "world.safetensors")
+    settings = dataclasses.replace(data.settings, world=world.hash)
+    other = DataSet(tmp_path, settings)
+    (tmp_path / "data").mkdir()
+    for shard in range(settings.shards):
+        other.write(shard, data.path(shard).read_bytes())
+    head = yaml.safe_load(card(other).split("---")[1])
+    assert head["pretty_name"].endswith('(films: "all" # of them)')
+
+
 def test_the_card_says_what_holds(data):
-    card = (data.folder / "README.md").read_text()
+    told = (data.folder / "README.md").read_text()
     world = data.world
     for said in (world.hash, world.licence, world.source, "| `effort` | 8 |", "20 dialogues"):
-        assert said in card
+        assert said in told

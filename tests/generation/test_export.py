@@ -48,6 +48,20 @@ def test_acts_take_the_shape_of_the_paper(plane_world):
     assert _user(Leave(), query, plane_world) == {"leave": {}}
 
 
+def test_an_export_that_fails_leaves_the_old_file(data, tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("old")
+
+    def broken():
+        yield data[0]
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        export(broken(), data.world, path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_one_line_a_dialogue(data, tmp_path):
     assert export(data, data.world, tmp_path / "x.jsonl") == 20
     lines = (tmp_path / "x.jsonl").read_text().splitlines()

@@ -14,7 +14,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data
 from crs_gym.cli import main
 from crs_gym.generation import runners
 from crs_gym.generation.dataset import DataSet
-from crs_gym.generation.run import generate
+from crs_gym.generation.run import _fill, generate
 from crs_gym.generation.settings import Settings
 from crs_gym.world import DataError
 
@@ -125,6 +125,56 @@ def test_a_full_disk_loses_nothing(data, small_world, settings, tmp_path, monkey
     assert begun.missing() == [1, 2]
     generate(small_world, tmp_path / "set", settings, workers=1, progress=False)
     assert contents(tmp_path / "set") == contents(data.folder)
+
+
+def test_nothing_goes_on_after_an_interrupt(settings, tmp_path, monkeypatch):
+    ended = []
+
+    def make(missing):
+        try:
+            for shard in missing:
+                yield shard, b""
+        finally:
+            ended.append(True)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DataSet, "write", interrupted)
+    # what the frames hold on to lives as long as the traceback
+    with pytest.raises(KeyboardInterrupt) as held:
+        _fill(DataSet(tmp_path, settings), make, None, progress=False)
+    assert held.tb is not None
+    assert ended
+
+
+def test_who_is_hired_too_late_is_let_go(settings, tmp_path, monkeypatch):
+    released, begun, killed = threading.Event(), threading.Event(), threading.Event()
+
+    class Late:
+        def __init__(self, *_):
+            begun.set()
+            released.wait()
+
+        def make(self, shard):
+            return b""
+
+        def kill(self):
+            killed.set()
+
+    class Quick(Late):
+        def __init__(self, *_):
+            monkeypatch.setattr(runners, "Worker", Late)
+            begun.wait()
+
+    monkeypatch.setattr(runners, "Worker", Quick)
+    shards = runners.make_here(tmp_path, settings, [0, 1], 2)
+    next(shards)
+    killed.clear()
+    shards.close()
+    killed.clear()
+    released.set()
+    assert killed.wait(60)
 
 
 @pytest.mark.parametrize(

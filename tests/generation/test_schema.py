@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -152,4 +150,3 @@ def test_words_can_be_exchanged(data):
     assert [t.act for t in other.turns] == [t.act for t in dialogue.turns]
     with pytest.raises(ValueError, match="shorter|longer"):
         dialogue.with_words([])
-    assert dataclasses.replace(dialogue, number=3).number == 3
