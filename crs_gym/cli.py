@@ -10,6 +10,7 @@ import tyro
 from crs_gym.commands.benchmarks import Benchmark, Leaderboard
 from crs_gym.commands.datasets import DataSetCommand, Generate
 from crs_gym.commands.judging import Converse, Judge
+from crs_gym.commands.rating import Rate
 from crs_gym.commands.worlds import WorldCommand
 
 Command = (
@@ -20,6 +21,7 @@ Command = (
     | Annotated[DataSetCommand, tyro.conf.subcommand("dataset")]
     | Annotated[Judge, tyro.conf.subcommand("judge")]
     | Annotated[Converse, tyro.conf.subcommand("converse")]
+    | Annotated[Rate, tyro.conf.subcommand("rate")]
 )
 
 
