@@ -11,6 +11,7 @@ from crs_gym.commands.benchmarks import Benchmark, Leaderboard
 from crs_gym.commands.datasets import DataSetCommand, Generate
 from crs_gym.commands.judging import Converse, Judge
 from crs_gym.commands.showing import ShowDialogue
+from crs_gym.commands.rating import Rate
 from crs_gym.commands.worlds import WorldCommand
 
 Command = (
@@ -22,6 +23,7 @@ Command = (
     | Annotated[ShowDialogue, tyro.conf.subcommand("show")]
     | Annotated[Judge, tyro.conf.subcommand("judge")]
     | Annotated[Converse, tyro.conf.subcommand("converse")]
+    | Annotated[Rate, tyro.conf.subcommand("rate")]
 )
 
 
