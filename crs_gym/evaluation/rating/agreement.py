@@ -13,10 +13,10 @@ _Z = 1.959963984540054  # the normal quantile at 0.975
 class Share(NamedTuple):
     """How many of n answers are of one kind, and the 95% interval of their share.
 
-    count: of them. share, low, high: within [0, 1]; None where n is 0.
+    times: of n. share, low, high: within [0, 1]; None where n is 0.
     """
 
-    count: int
+    times: int
     share: float | None
     low: float | None
     high: float | None
