@@ -25,6 +25,7 @@ from crs_gym.evaluation.rating.forms import (
 from crs_gym.evaluation.rating.store import Assignment, Store
 from crs_gym.evaluation.rating.study import Lines
 from crs_gym.language import Failure, LanguageModel, Message, Reply, Request
+from crs_gym.language.model import stream
 
 _ROLE = (
     "You judge conversations between a recommender of films and a user. Read closely and judge "
@@ -50,8 +51,8 @@ LONGEST_REASON = 500
 class Rated(NamedTuple):
     """What came of asking a model.
 
-    answered: forms filled in, `asked_again` of them or of the others at the second attempt.
-    unanswered: forms given up.
+    answered: forms filled in. unanswered: forms given up.
+    asked_again: forms of both kinds that were not filled in at the first attempt.
     """
 
     answered: int
@@ -70,8 +71,8 @@ def rate(
 ) -> Rated:
     """Has a model judge all of a study that it has not judged yet, under its name.
 
-    Every answer is kept as soon as its batch is there; a second run goes on. A form that the model
-    does not fill in at the second attempt either is recorded as not answered, and why.
+    Every answer is kept as soon as the model hands it over; a second run goes on. A form that is
+    not filled in at the second attempt either is recorded as not answered, and why.
 
     Args:
         store: where the answers go.
@@ -95,7 +96,7 @@ def rate(
             chats = [chat(assignment, store.study.form) for assignment in shown]
             for attempt in range(2):
                 requests = [Request(chat, max_tokens=max_tokens, seed=seed) for chat in chats]
-                refused = _take(store, shown, model.generate(requests) if requests else [], model)
+                refused = _take(store, shown, requests, model)
                 bar.update(len(shown) - len(refused))
                 if attempt == 0:
                     again += len(refused)
@@ -157,29 +158,31 @@ _Refused = tuple[int, Reply | Failure, str]
 
 
 def _take(
-    store: Store,
-    shown: Sequence[Assignment],
-    replies: Sequence[Reply | Failure],
-    model: LanguageModel,
+    store: Store, shown: Sequence[Assignment], requests: Sequence[Request], model: LanguageModel
 ) -> list[_Refused]:
-    """Keeps the forms that are filled in, then tells of the others."""
-    if len(replies) != len(shown):
-        raise ValueError(f"{model.name} gave {len(replies)} replies to {len(shown)} requests")
+    """Asks the model, keeps the forms that are filled in, and tells of the others."""
     refused: list[_Refused] = []
-    for n, (assignment, reply) in enumerate(zip(shown, replies, strict=True)):
+    came = 0
+    for n, reply in stream(model, requests, batch_size=max(len(requests), 1)):
+        came += 1
+        if n >= len(shown):
+            continue
         try:
-            answers = _answers(reply, store.study.form, len(assignment.first) // 2)
+            answers = _answers(reply, store.study.form, len(shown[n].first) // 2)
         except NotFilled as error:
             refused.append((n, reply, str(error)))
         else:
-            store.answer(assignment.id, answers)
+            store.answer(shown[n].id, answers)
+    if came != len(shown):
+        raise ValueError(f"{model.name} gave {came} replies to {len(shown)} requests")
+    # only now: what else came with a failure is kept
     for _, reply, reason in refused:
         if isinstance(reply, Failure) and reply.lasting:
             raise ConnectionError(
                 f"{model.name} cannot be asked: {reason}; what it has answered is kept, and the "
                 "same command goes on from there"
             )
-    return refused
+    return sorted(refused, key=lambda one: one[0])
 
 
 def _answers(reply: Reply | Failure, form: Form, turns: int) -> Answers:

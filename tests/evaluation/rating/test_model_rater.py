@@ -146,14 +146,44 @@ def test_a_lasting_failure_stops_and_a_second_run_goes_on(tmp_path):
     assert len(store.ratings()) == 6
 
 
+def test_what_a_stream_hands_over_is_kept_at_once_and_in_any_order(tmp_path):
+    store = begin(tmp_path, dialogues=4)
+    numbers = [shown.number for shown in store.study.dialogues]
+
+    class Streaming(Scripted):
+        def stream(self, requests):
+            for n in reversed(range(len(requests))):
+                yield n, self.generate([requests[n]])[0]
+
+    def interrupted(prompt, attempt):
+        if number_in(prompt, store) == numbers[1]:
+            raise KeyboardInterrupt
+        return YES
+
+    with pytest.raises(KeyboardInterrupt):
+        rate(store, Streaming(interrupted), progress=False)
+    assert [*answers_of(store)] == [numbers[3], numbers[2]]
+
+    def unsure(prompt, attempt):
+        # a second attempt follows the form that was refused
+        return YES if attempt else f"about {number_in(prompt, store)}"
+
+    model = Streaming(unsure)
+    assert rate(store, model, progress=False) == Rated(2, 2, 0)
+    for request in model.asked[2:]:
+        _, prompt, said, _ = (message.content for message in request.messages)
+        assert said == f"about {number_in(prompt, store)}"
+
+
 def test_bad_arguments(tmp_path):
     store = begin(tmp_path, dialogues=2)
     with pytest.raises(ValueError, match="batch"):
         rate(store, Scripted(lambda *_: YES), batch=0)
-    model = Scripted(lambda *_: YES)
-    model.generate = lambda requests: [Reply(YES)]
-    with pytest.raises(ValueError, match="1 replies to 2 requests"):
-        rate(store, model, progress=False)
+    for given in (1, 3):
+        model = Scripted(lambda *_: YES)
+        model.generate = lambda requests, given=given: [Reply("no form")] * given
+        with pytest.raises(ValueError, match=f"{given} replies to 2 requests"):
+            rate(store, model, progress=False)
 
 
 def test_replies_that_are_read():
