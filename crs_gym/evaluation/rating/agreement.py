@@ -54,7 +54,7 @@ def krippendorff(units: Iterable[Iterable[Hashable]]) -> float | None:
             left out. A thing with a single answer tells nothing and does not count.
 
     Returns:
-        At most 1; None where it is not defined: nothing has two answers, or all answers are equal.
+        Above -1, at most 1; None where it is not defined: nothing has two answers, or all answers are equal.
     """
     counts = [Counter(unit) for unit in units]
     pairable = [unit for unit in counts if unit.total() > 1]
