@@ -54,7 +54,8 @@ def krippendorff(units: Iterable[Iterable[Hashable]]) -> float | None:
             left out. A thing with a single answer tells nothing and does not count.
 
     Returns:
-        Above -1, at most 1; None where it is not defined: nothing has two answers, or all answers are equal.
+        Above -1 and at most 1; None where it is not defined: nothing has two answers, or all
+        answers are equal.
     """
     counts = [Counter(unit) for unit in units]
     pairable = [unit for unit in counts if unit.total() > 1]

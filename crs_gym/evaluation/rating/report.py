@@ -14,7 +14,6 @@ from crs_gym.evaluation.rating.agreement import Share
 from crs_gym.evaluation.rating.findings import OUTCOMES, Group, Report, outcome, report
 from crs_gym.evaluation.rating.forms import Judgement, aspects_of
 from crs_gym.evaluation.rating.store import Store
-from crs_gym.generation.dataset import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,7 +80,12 @@ def print_report(path: Path, out: Path | None = None) -> None:
             console.print(faults_table(group))
     if out is not None:
         as_csv = Path(out).suffix.lower() == ".csv"
-        write_whole(Path(out), (_csv(store) if as_csv else _json(found)).encode())
+        try:
+            Path(out).write_text(
+                _csv(store) if as_csv else _json(found), encoding="utf-8", newline=""
+            )
+        except OSError as error:
+            raise OSError(f"cannot write {out}: {error.strerror}") from error
 
 
 def table_of(found: Report, group: Group) -> Table:
