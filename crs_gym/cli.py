@@ -10,8 +10,8 @@ import tyro
 from crs_gym.commands.benchmarks import Benchmark, Leaderboard
 from crs_gym.commands.datasets import DataSetCommand, Generate
 from crs_gym.commands.judging import Converse, Judge
-from crs_gym.commands.showing import ShowDialogue
 from crs_gym.commands.rating import Rate
+from crs_gym.commands.showing import ShowDialogue
 from crs_gym.commands.worlds import WorldCommand
 
 Command = (

@@ -1,12 +1,14 @@
-"""`crs-gym rate`: people judge dialogues in a browser, and what they said is summed up."""
+"""`crs-gym rate`: people, or a model, judge dialogues, and what they said is summed up."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from crs_gym.commands.arguments import Model, ModelArguments
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,34 @@ class RatePage:
 
 
 @dataclass(frozen=True)
+class RateModel:
+    """Lets a language model fill the forms of a file that the page has begun, kept apart from
+    people's.
+    """
+
+    path: tyro.conf.Positional[Path]
+    """SQLite file of the answers."""
+    language: Model = field(default_factory=ModelArguments)
+    seed: int = 0
+    """Of the model's replies."""
+
+    def run(self) -> None:
+        from crs_gym.evaluation.rating.model_rater import rate
+        from crs_gym.evaluation.rating.store import Store
+
+        store, model = Store.open(self.path), self.language.connect()
+        print(rate(store, model, seed=self.seed))
+        print(model.usage)
+
+
+@dataclass(frozen=True)
 class RateReport:
     """Sums up the answers in a file of ratings."""
 
     path: tyro.conf.Positional[Path]
     """SQLite file of the answers."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """JSON file to write."""
+    """File to write: JSON, or every single answer as .csv."""
 
     def run(self) -> None:
         from crs_gym.evaluation.rating.report import print_report
@@ -80,6 +103,7 @@ class Rate:
 
     command: (
         Annotated[RatePage, tyro.conf.subcommand("page")]
+        | Annotated[RateModel, tyro.conf.subcommand("model")]
         | Annotated[RateReport, tyro.conf.subcommand("report")]
     )
 

@@ -59,7 +59,7 @@ def conversation(lines: Lines, heading: str) -> str:
 
 
 def progress(place: int, total: int, what: str) -> str:
-    """ "Conversation 4 of 20" and a bar of what is done."""
+    """How far a judge is, as in "Conversation 4 of 20", and a bar of what is done."""
     share = 100 * (place - 1) / max(total, 1)
     return (
         f'<div class="progress"><b>{literal(what)} {place} of {total}</b>'
