@@ -161,7 +161,7 @@ def check(answers: Answers, form: Form, turns: int) -> None:
     Raises:
         NotFilled: an aspect without an answer, an unknown one, an answer of the other form, a no
             without turns, turns that do not exist or stand twice, turns or a remark with a yes, a
-            remark of more than `LONGEST_FEEDBACK` characters.
+            remark of more than `LONGEST_FEEDBACK` characters or with half a character.
     """
     aspects = aspects_of(form)
     missing = [aspect.title for aspect in aspects if aspect.name not in answers]
@@ -174,6 +174,8 @@ def check(answers: Answers, form: Form, turns: int) -> None:
         answer = answers[aspect.name]
         if len(answer.feedback) > LONGEST_FEEDBACK:
             raise NotFilled(f"{aspect.title}: the remark is over {LONGEST_FEEDBACK} characters")
+        if not is_text(answer.feedback):
+            raise NotFilled(f"{aspect.title}: the remark holds half a character")
         if isinstance(answer, Preference) and form == "pair":
             if answer.better not in get_args(Better):
                 raise NotFilled(f"{aspect.title}: {answer.better!r} is not an answer")
@@ -181,6 +183,11 @@ def check(answers: Answers, form: Form, turns: int) -> None:
             _check_judgement(answer, aspect.title, turns)
         else:
             raise NotFilled(f"{aspect.title}: an answer for the other form")
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be stored: no half of a surrogate pair is in it."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def to_json(answers: Answers) -> dict[str, Any]:

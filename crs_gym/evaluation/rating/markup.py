@@ -10,7 +10,8 @@ from crs_gym.evaluation.rating.study import Lines
 _CODE = str.maketrans({sign: f"&#{ord(sign)};" for sign in "${}`\\"})
 
 STYLE = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1280px !important; margin: 0 auto !important;
+    --block-info-text-color: var(--body-text-color); }
 .talk { display: flex; flex-direction: column; gap: 14px; }
 .talk h3 { margin: 0; font-size: 1.05em; }
 .talk .turn { display: grid; grid-template-columns: 2.2em 1fr; gap: 4px 10px; }

@@ -29,7 +29,7 @@ from crs_gym.evaluation.rating.database import (
     use_wal,
     writing,
 )
-from crs_gym.evaluation.rating.forms import Answers, NotFilled, check, from_json, to_json
+from crs_gym.evaluation.rating.forms import Answers, NotFilled, check, from_json, is_text, to_json
 from crs_gym.evaluation.rating.study import Lines, Study
 from crs_gym.world import DataError
 
@@ -157,7 +157,7 @@ class Store:
             ValueError: an empty name, or one of more than 80 characters.
         """
         name = " ".join(name.split())
-        if not 1 <= len(name) <= 80:
+        if not (1 <= len(name) <= 80 and is_text(name)):
             raise ValueError("please give a name or a code of 1 to 80 characters")
         with self._connected() as db, writing(db):
             db.execute("INSERT OR IGNORE INTO rater (name, kind) VALUES (?, ?)", (name, kind))
