@@ -78,7 +78,11 @@ class RateModel:
         from crs_gym.evaluation.rating.store import Store
 
         store, model = Store.open(self.path), self.language.connect()
-        print(rate(store, model, seed=self.seed))
+        rated = rate(store, model, seed=self.seed)
+        print(
+            f"forms filled: {rated.answered}, not answered: {rated.unanswered}, "
+            f"asked again: {rated.asked_again}"
+        )
         print(model.usage)
 
 
