@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -38,6 +39,13 @@ def main(args: list[str] | None = None) -> None:
     )
     try:
         command.run()
+    except BrokenPipeError:
+        # who reads has gone, as `head` does; nor can what is left be flushed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+    except KeyboardInterrupt:
+        print("crs-gym: interrupted; what is finished stays", file=sys.stderr)
+        raise SystemExit(130) from None
     except (ValueError, OSError, ImportError) as error:
         print(f"crs-gym: {error}", file=sys.stderr)
         raise SystemExit(1) from error

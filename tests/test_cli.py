@@ -115,3 +115,24 @@ def test_world_lint(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "films.csv, line 2: country 'us' is not a two-letter code" in captured.out
     assert "problems in the catalogue: 1" in captured.err
+
+
+def test_an_interrupt_is_told_in_one_line(monkeypatch, capsys):
+    from crs_gym.commands.worlds import WorldCommand
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WorldCommand, "run", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["world", "show"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "crs-gym: interrupted; what is finished stays\n"
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = [sys.executable, "-m", "crs_gym", "world", "show"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() in (1, 141)  # rich has an exit status of its own
