@@ -79,7 +79,14 @@ def blank(info: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "pair",
     [
-        *(pytest.param(("macro", mode), id=f"macro-{mode.value}") for mode in MODES),
+        *(
+            pytest.param(
+                ("macro", mode),
+                id=f"macro-{mode.value}",
+                marks=[pytest.mark.slow] if mode == AutoresetMode.DISABLED else [],
+            )
+            for mode in MODES
+        ),
         pytest.param(("index", AutoresetMode.NEXT_STEP), id="index"),
         *(
             pytest.param((kind, AutoresetMode.SAME_STEP), id=kind, marks=pytest.mark.slow)
@@ -187,7 +194,7 @@ def test_episodes_of_rollout_are_those_of_make_vec(plane_world):
     np.testing.assert_allclose(returns, played.reward, atol=1e-4)
 
 
-@pytest.mark.parametrize("prior", ["cold", "personal"])
+@pytest.mark.parametrize("prior", [pytest.param("cold", marks=pytest.mark.slow), "personal"])
 def test_large_batches_are_worked_on_in_groups(plane_world, monkeypatch, prior):
     # weights, unlike draws of a posterior, do not turn a rounding into another belief
     belief = {"belief": "prior-samples", "prior": prior}

@@ -10,7 +10,7 @@ from crs_gym.simulation import episode_key, rollout, seed_key
 from crs_gym.users import log_prob
 
 
-@pytest.fixture(scope="module", params=["personal", "cold"])
+@pytest.fixture(scope="module", params=["personal", pytest.param("cold", marks=pytest.mark.slow)])
 def played(request, small_world, settings):
     chosen = Settings(**{**vars(settings), "prior": request.param})
     simulator, policy = chosen.simulator(small_world), chosen.policy()

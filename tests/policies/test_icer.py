@@ -15,7 +15,7 @@ from crs_gym.simulation.rollout import view_of
 
 INFERENCE = Metropolis.of(64)
 EPISODES = 24
-QUERIES = ("both", "item", "attribute", "iteration", "thompson", "random", "exhaustive")
+QUERIES = ("both", "item", "attribute", "iteration", "thompson", "random", "exhaustive", "either")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,13 @@ def talk(patient, keys):
     return view_of(state, belief, Icer()), INFERENCE.samples(belief)
 
 
-@pytest.mark.parametrize("queries", QUERIES)
+@pytest.mark.parametrize(
+    "queries",
+    [
+        q if q in ("both", "either", "exhaustive") else pytest.param(q, marks=pytest.mark.slow)
+        for q in QUERIES
+    ],
+)
 def test_asks_until_the_last_turn_and_then_recommends(patient, keys, queries):
     policy = Icer(threshold=-jnp.inf, queries=queries, effort=8, among=12)
     history = rollout(patient, policy, INFERENCE, keys).history
@@ -46,10 +52,9 @@ def test_asks_until_the_last_turn_and_then_recommends(patient, keys, queries):
     assert (kinds[:, 3] == RecommenderKind.RECOMMEND).all()
     asked = set(kinds[:, :3].ravel().tolist())
     items, attributes = int(RecommenderKind.ASK_ITEM), int(RecommenderKind.ASK_ATTRIBUTE)
-    wanted = {"attribute": {attributes}, "random": {items, attributes}}
-    assert (
-        asked <= {items, attributes} if queries == "both" else asked == wanted.get(queries, {items})
-    )
+    both = {items, attributes}
+    wanted = {"attribute": {attributes}, "random": both, "either": both}
+    assert asked <= both if queries == "both" else asked == wanted.get(queries, {items})
     pairs = slates[kinds == items]
     assert (pairs >= 0).all()
     assert (pairs[:, 0] != pairs[:, 1]).all()
@@ -144,7 +149,7 @@ def test_by_name(patient):
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="unknown 'films'; there are both, item"):
+    with pytest.raises(ValueError, match="unknown 'films'; there are both, either, item"):
         Icer(queries="films")
     with pytest.raises(ValueError, match="unknown 'best'; there are sample, mean"):
         Icer(offer="best")
