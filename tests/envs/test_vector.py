@@ -83,7 +83,7 @@ def blank(info: dict[str, Any]) -> dict[str, Any]:
             pytest.param(
                 ("macro", mode),
                 id=f"macro-{mode.value}",
-                marks=[pytest.mark.slow] if mode == AutoresetMode.DISABLED else [],
+                marks=[] if mode == AutoresetMode.NEXT_STEP else [pytest.mark.slow],
             )
             for mode in MODES
         ),
@@ -194,7 +194,8 @@ def test_episodes_of_rollout_are_those_of_make_vec(plane_world):
     np.testing.assert_allclose(returns, played.reward, atol=1e-4)
 
 
-@pytest.mark.parametrize("prior", [pytest.param("cold", marks=pytest.mark.slow), "personal"])
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", ["cold", "personal"])
 def test_large_batches_are_worked_on_in_groups(plane_world, monkeypatch, prior):
     # weights, unlike draws of a posterior, do not turn a rounding into another belief
     belief = {"belief": "prior-samples", "prior": prior}

@@ -91,6 +91,7 @@ def turns_of(env):
         )
 
 
+@pytest.mark.slow
 def test_play_agrees_with_rollout(plane_world: World) -> None:
     kwargs = {"world": plane_world, "belief_samples": 64, "split": "evaluation", "candidates": 4}
     env = make_env("crs/IcerMacro-v0", kwargs, "evaluation")

@@ -108,6 +108,7 @@ def test_lost_rates_are_told(small_world, rewriting, tmp_path):
         new.rates()
 
 
+@pytest.mark.slow
 def test_an_endpoint_with_faults_loses_no_dialogue(small_world, settings, tmp_path, capsys):
     pytest.importorskip("openai", reason="the extra `lm` is not installed")
     asked = []

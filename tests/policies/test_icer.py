@@ -129,6 +129,7 @@ def test_what_is_recommended(patient, talk, offer):
         assert best == pytest.approx(float(expected_utility(samples, patient.items)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_threshold_is_chosen_by_return(small_world):
     """Where every turn costs as much as the best item is worth, never asking is best."""
     dear = Simulator.of(small_world, turn_cost=1.0)
