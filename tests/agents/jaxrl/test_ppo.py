@@ -214,10 +214,7 @@ def test_it_learns(world_file, tmp_path):
 
 @pytest.mark.parametrize(
     "action",
-    [
-        "items",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("candidates", "embedding")),
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("items", "candidates", "embedding")],
 )
 def test_other_actions(world_file, tmp_path, action):
     args = arguments(world_file, tmp_path / "run", total_steps=128, validation_episodes=0)
