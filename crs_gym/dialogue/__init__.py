@@ -8,11 +8,19 @@ from crs_gym.dialogue.grammar import (
     parse_response,
     parse_turn,
 )
-from crs_gym.dialogue.templates import VARIANTS, conversation, say, say_response
+from crs_gym.dialogue.templates import (
+    CONFUSED,
+    VARIANTS,
+    conversation,
+    greet,
+    say,
+    say_response,
+)
 from crs_gym.dialogue.text import NotUnderstood
 from crs_gym.dialogue.understanding import understand, understand_response
 
 __all__ = [
+    "CONFUSED",
     "STRUCTURE_TOKENS",
     "VARIANTS",
     "NotUnderstood",
@@ -20,6 +28,7 @@ __all__ = [
     "UserTurn",
     "conversation",
     "format_turn",
+    "greet",
     "parse_response",
     "parse_turn",
     "say",

@@ -92,6 +92,20 @@ _LEAVE = (
     "Never mind, I'm leaving.",
     "That's enough for me, I'm done here.",
 )
+_GREETING = (
+    "Hello, I am looking for a film to watch.",
+    "Hi! What should I watch tonight?",
+    "Hi, could you recommend me a film?",
+    "Hello! I would like to find a good film.",
+)
+
+CONFUSED = "Sorry, I don't follow. What do you mean?"
+"""What a user says to what cannot be understood."""
+
+
+def greet(variant: int = 0) -> str:
+    """What a user says to begin with; `variant` is counted modulo `VARIANTS`."""
+    return _pick(_GREETING, variant)
 
 
 def say(act: ReadableRecommenderAct, world: World, variant: int = 0) -> str:
