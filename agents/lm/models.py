@@ -1,0 +1,168 @@
+"""A language model of a training run: its files, what it was trained for, how runs go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents import store
+from agents.lm.chats import ChatFormat
+from agents.lm.data import Role
+from crs_gym.language import weights
+from crs_gym.world import DataError
+
+FINAL = "final"
+"""Folder of the finished model in that of a run."""
+
+CARD = "crs_gym.json"
+
+# what may differ between a run and its continuation: nothing that changes what is learnt
+_FREE = frozenset("out resume track wandb_project torch_threads progress device".split())
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model was trained for; lies beside its weights.
+
+    role: whose turns it writes.
+    system: what it is told beforehand; empty for nothing.
+    world: hash of the world whose films it knows; empty where it is not known.
+    """
+
+    role: Role = "recommender"
+    system: str = ""
+    world: str = ""
+
+
+def load(source: str | Path) -> tuple[Any, Any]:
+    """(tokenizer, model) of a folder or of the hub, in float32.
+
+    Raises:
+        OSError: not there, not a causal model, or weights other than safetensors.
+        ValueError: no chat template that conversations can be laid out with.
+    """
+    import torch
+
+    tokenizer, model = weights.load(weights.find_source(source))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    ChatFormat(tokenizer)
+    return tokenizer, model.to(torch.float32)
+
+
+def card_of(source: str | Path) -> Card:
+    """The card beside a model's weights; that of an untrained recommender where there is none.
+
+    Raises:
+        DataError: a card that cannot be read.
+    """
+    path = Path(source) / CARD
+    if not path.is_file():
+        return Card()
+    try:
+        return Card(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} is not the card of a model: {error}; delete it") from error
+
+
+def save(model: Any, tokenizer: Any, card: Card, folder: Path) -> None:
+    """Writes weights, tokenizer and card; the folder is replaced whole."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    store.write_json(partial / CARD, dataclasses.asdict(card))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def settings(args: Any) -> dict[str, Any]:
+    """A run's arguments as JSON values."""
+    values = dataclasses.asdict(args)
+    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+
+
+def begin(out: Path, config: dict[str, Any], resume: bool) -> bool:
+    """Makes a run's folder; whether it was begun before.
+
+    Raises:
+        FileExistsError: it holds a run that is not to go on.
+        ValueError: it holds a run with other arguments.
+    """
+    path = out / "config.json"
+    if not path.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        store.write_json(path, config)
+        return False
+    if not resume:
+        raise FileExistsError(f"{out} holds a run: give --resume to go on, or another --out")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    changed = [
+        f"{name} was {stored.get(name)!r}, is {config[name]!r}"
+        for name in sorted(set(config) - _FREE)
+        if stored.get(name) != config[name]
+    ]
+    if changed:
+        raise ValueError(f"cannot resume {out} with other arguments: {'; '.join(changed)}")
+    return True
+
+
+def newest_checkpoint(out: Path) -> str | None:
+    """Of transformers' trainers: the newest whole one of a run, None where there is none."""
+    found = [p for p in (out / "trainer").glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
+    newest = max(found, key=lambda p: int(p.name.split("-")[1]), default=None)
+    return None if newest is None else str(newest)
+
+
+def shared_arguments(args: Any) -> dict[str, Any]:
+    """Arguments of transformers' trainers that follow from a run's, whichever trainer it is.
+
+    Raises:
+        ValueError: CUDA is asked for where there is none; the message says what helps.
+    """
+    device = weights.find_device(args.device)
+    on_cpu = device.type == "cpu"
+    return {
+        "use_cpu": on_cpu,
+        "bf16": args.bf16,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": not on_cpu,
+        "report_to": "wandb" if args.track else "none",
+    }
+
+
+def lora(rank: int) -> Any:
+    """LoRA on all linear layers, trained beside new embeddings; None for rank 0."""
+    if not rank:
+        return None
+    from crs_gym.extras import needs
+
+    needs("peft", "lm")
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+        modules_to_save=["embed_tokens", "lm_head"],
+        task_type="CAUSAL_LM",
+    )
+
+
+def merged(model: Any) -> Any:
+    """The model with LoRA's matrices added to its weights; itself where there are none."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def callbacks(args: Any) -> list[Any]:
+    """Of transformers' trainers."""
+    return []
+
+
+def write_history(trainer: Any, out: Path) -> None:
+    """What a trainer of transformers has logged, as `history.json`."""
+    store.write_json(out / "history.json", trainer.state.log_history)

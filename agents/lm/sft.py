@@ -1,0 +1,197 @@
+"""Supervised training on dialogues, the loss on one side's tokens alone (Interplay, section 3.5.2).
+
+    python -m agents.lm.sft --data my-dialogues --out runs/sft
+    python -m agents.lm.sft --data my-dialogues --role user --out runs/sft-user
+    accelerate launch -m agents.lm.sft --model HUB-NAME --lora 16 --data my-dialogues --out runs/hub
+
+TRL's SFTTrainer on rows that are tokenised and masked here. Trained until the loss on dialogues of
+other users rises; the weights with the lowest are kept, in `OUT/final`.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from agents.lm import data, models
+from agents.lm.chats import ChatFormat, add_marks
+from agents.lm.data import Role
+from agents.lm.models import FINAL, Card
+
+
+@dataclass
+class Args:
+    """Trains a recommender, or a user, to say what those of a data set say."""
+
+    data: Path
+    """folder of `crs-gym generate`"""
+    out: Path = Path("runs/sft")
+    """folder of the run"""
+    model: str = "tiny"
+    """tiny: a small decoder and its tokenizer, made from nothing; or a folder, or a name of the hub"""
+    role: Role = "recommender"
+    """whose turns are learnt"""
+    seed: int = 0
+    """of weights and order, at least 0"""
+    limit: int | None = None
+    """use only the first so many dialogues"""
+    held_out: float = 0.05
+    """share of the users whose dialogues are kept to measure the loss"""
+    epochs: float = 6.0
+    """passes over the dialogues at most; the learning rate falls to zero until then"""
+    learning_rate: float = 2e-3
+    """of AdamW at its highest"""
+    batch_size: int = 32
+    """dialogues in an update, on each device"""
+    warmup: float = 0.03
+    """share of the updates in which the learning rate rises"""
+    weight_decay: float = 0.05
+    """of AdamW"""
+    evaluate_every: int = 250
+    """updates between measurements of the loss, which are checkpoints too"""
+    patience: int = 4
+    """measurements without a lower loss before training stops"""
+    max_length: int = 1024
+    """tokens of a dialogue; the rest is cut off"""
+    system: Literal["auto", "none", "prompt"] = "auto"
+    """what a recommender is told beforehand; auto: how to answer, unless the model is tiny"""
+    slate_size: int = 2
+    """films that an act may name, for what it is told"""
+    width: int = 128
+    """of the tiny decoder's hidden state"""
+    layers: int = 3
+    """of the tiny decoder"""
+    heads: int = 4
+    """of the tiny decoder"""
+    lora: int = 0
+    """rank of LoRA's matrices (peft) in place of all weights; 0 trains all"""
+    bf16: bool = False
+    """compute in bfloat16"""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu or cuda"""
+    torch_threads: int = 1
+    """of torch on a CPU"""
+    resume: bool = False
+    """go on from the newest checkpoint in `out`, or begin where there is none"""
+    track: bool = False
+    """log to Weights & Biases; offline when there is no API key and WANDB_MODE is not set"""
+    wandb_project: str = "crs-gym"
+    """project there"""
+    progress: bool = True
+    """show progress bars"""
+
+
+def train(args: Args) -> Path:
+    """Trains; the folder of the model with the lowest loss.
+
+    Raises:
+        ValueError, OSError: arguments, data or a model that cannot be used; the message says what
+            helps.
+        FileExistsError: `out` holds a run, and `resume` is not set.
+    """
+    final = args.out / FINAL
+    settings = models.settings(args)
+    if models.begin(args.out, settings, args.resume) and (final / "config.json").is_file():
+        return final
+    dialogues, world = data.load(args.data, args.limit, args.progress)
+    tokenizer, model = _model(args, world)
+    chat = ChatFormat(tokenizer)
+    card = Card(role=args.role, system=_system(args), world=world.hash)
+    train_at, held_at = data.split_users(dialogues, args.held_out)
+    datasets = [
+        _dataset([dialogues[i] for i in places], world, chat, card, args)
+        for places in (train_at, held_at)
+    ]
+    trainer = _trainer(args, model, tokenizer, *datasets)
+    trainer.train(resume_from_checkpoint=models.newest_checkpoint(args.out))
+    best = models.merged(trainer.accelerator.unwrap_model(trainer.model))
+    if trainer.accelerator.is_main_process:
+        models.save(best, tokenizer, card, final)
+        models.write_history(trainer, args.out)
+    trainer.accelerator.wait_for_everyone()
+    return final
+
+
+def _model(args: Args, world: Any) -> tuple[Any, Any]:
+    from agents.lm.tiny import build_model, build_tokenizer
+
+    if args.model == "tiny":
+        tokenizer = build_tokenizer(world)
+        return tokenizer, build_model(tokenizer, args.width, args.layers, args.heads, args.seed)
+    tokenizer, model = models.load(args.model)
+    add_marks(tokenizer, model)
+    return tokenizer, model
+
+
+def _system(args: Args) -> str:
+    from crs_gym.language.recommender import recommender_prompt
+
+    wanted = args.system == "prompt" or (args.system == "auto" and args.model != "tiny")
+    return recommender_prompt(args.slate_size) if wanted and args.role == "recommender" else ""
+
+
+def _dataset(dialogues: Any, world: Any, chat: ChatFormat, card: Card, args: Args) -> Any:
+    from datasets import Dataset
+    from tqdm import tqdm
+
+    made = data.rows(dialogues, world, chat, card.role, card.system)
+    bar = tqdm(made, desc="tokens", total=len(dialogues), disable=not args.progress, leave=False)
+    return Dataset.from_dict(data.columns(bar, args.max_length))
+
+
+def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: Any) -> Any:
+    import torch
+    from transformers import EarlyStoppingCallback
+    from trl import SFTConfig, SFTTrainer
+
+    torch.set_num_threads(args.torch_threads)
+    config = SFTConfig(
+        output_dir=str(args.out / "trainer"),
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        max_length=args.max_length,
+        loss_type="nll" if args.lora else "chunked_nll",
+        num_train_epochs=args.epochs,
+        per_device_train_batch_size=args.batch_size,
+        per_device_eval_batch_size=args.batch_size,
+        train_sampling_strategy="group_by_length",
+        learning_rate=args.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=args.warmup,
+        weight_decay=args.weight_decay,
+        max_grad_norm=1.0,
+        eval_strategy="steps",
+        eval_steps=args.evaluate_every,
+        save_strategy="steps",
+        save_steps=args.evaluate_every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_steps=50,
+        seed=args.seed,
+        data_seed=args.seed,
+        disable_tqdm=not args.progress,
+        **models.shared_arguments(args),
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=train_set,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+        peft_config=models.lora(args.lora),
+        callbacks=[EarlyStoppingCallback(args.patience), *models.callbacks(args)],
+    )
+    return trainer
+
+
+if __name__ == "__main__":
+    print(train(tyro.cli(Args, description=__doc__)))
