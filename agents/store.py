@@ -82,8 +82,13 @@ def checkpoints(out: Path) -> list[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """`value` as JSON; the file is replaced whole."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file of `text`, replaced whole."""
     partial = _partial(path)
-    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
 

@@ -113,7 +113,9 @@ def begin(out: Path, config: dict[str, Any], resume: bool) -> bool:
 
 def newest_checkpoint(out: Path) -> str | None:
     """Of transformers' trainers: the newest whole one of a run, None where there is none."""
-    found = [p for p in (out / "trainer").glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
+    found = [
+        p for p in (out / "trainer").glob("checkpoint-*") if (p / "trainer_state.json").is_file()
+    ]
     newest = max(found, key=lambda p: int(p.name.split("-")[1]), default=None)
     return None if newest is None else str(newest)
 

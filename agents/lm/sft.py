@@ -35,7 +35,7 @@ class Args:
     out: Path = Path("runs/sft")
     """folder of the run"""
     model: str = "tiny"
-    """tiny: a small decoder and its tokenizer, made from nothing; or a folder, or a name of the hub"""
+    """tiny: a small decoder and its tokenizer, made from nothing; or a folder, or a hub name"""
     role: Role = "recommender"
     """whose turns are learnt"""
     seed: int = 0
@@ -66,10 +66,12 @@ class Args:
     """films that an act may name, for what it is told"""
     width: int = 128
     """of the tiny decoder's hidden state"""
-    layers: int = 3
+    layers: int = 2
     """of the tiny decoder"""
     heads: int = 4
     """of the tiny decoder"""
+    subwords: int = 500
+    """of the tiny tokenizer, besides films, tags and bytes"""
     lora: int = 0
     """rank of LoRA's matrices (peft) in place of all weights; 0 trains all"""
     bf16: bool = False
@@ -123,7 +125,7 @@ def _model(args: Args, world: Any) -> tuple[Any, Any]:
     from agents.lm.tiny import build_model, build_tokenizer
 
     if args.model == "tiny":
-        tokenizer = build_tokenizer(world)
+        tokenizer = build_tokenizer(world, subwords=args.subwords)
         return tokenizer, build_model(tokenizer, args.width, args.layers, args.heads, args.seed)
     tokenizer, model = models.load(args.model)
     add_marks(tokenizer, model)
