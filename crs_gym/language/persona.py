@@ -23,7 +23,7 @@ from crs_gym.world import World
 FAVOURITES = 20
 """Films of the highest utility that a persona never names; a tenth of a catalogue of under 200."""
 
-TASTES, TODAY, SEEN, REASONS = 6, 3, 3, 2
+TASTES, TODAY, SEEN, REASONS = 5, 3, 3, 2
 """How many attributes and films a persona tells of, and reasons for what it says of a film."""
 
 _WANTED = 0.5  # deviations from which on an attribute is spoken of
@@ -114,6 +114,7 @@ class Persona:
         return wordings.more if direction > 0 else wordings.less
 
 
+@lru_cache(maxsize=1024)
 def persona_of(person: Person) -> Persona:
     """The persona of a person, always the same for the same.
 
