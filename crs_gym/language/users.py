@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
-from crs_gym.acts import ReadableRecommenderAct
+from crs_gym.acts import ReadableRecommenderAct, Recommendation, Reject
 from crs_gym.dialogue import (
     NotUnderstood,
     RecommenderTurn,
@@ -228,7 +228,8 @@ class ModelUser(LanguageUser):
     """Users that a language model plays by a persona: it decides, and finds the words.
 
     It writes a structured turn or free text. Where nothing that it writes is understood, its
-    conversation is broken off.
+    conversation is broken off; but where the recommender offers nothing that counts (films that
+    were rejected before), all that a user can do is to reject that, and a template says so.
     """
 
     def messages(self, situation: Situation) -> tuple[Message, ...]:
@@ -240,6 +241,12 @@ class ModelUser(LanguageUser):
         if reply.finish == "length" and not heard.cut and "<action>" not in reply.text:
             return HeardUser(NotUnderstood("the reply comes to no end"), "it comes to no end")
         return heard
+
+    def give_up(self, situation: Situation, last: NotUnderstood) -> UserTurn | NotUnderstood:
+        act, world = situation.act, situation.person.world
+        if act != Recommendation(()):
+            return last
+        return UserTurn(Reject(), say_response(Reject(), act, world, situation.variant))
 
 
 def _seed(situation: Situation, attempt: int) -> int:

@@ -130,9 +130,7 @@ def test_reviews_are_true_of_the_gradings(personas):
                     assert fewer > 0.5  # more, or less, than most films
                     assert np.sign(sizes[attribute]) == side * direction
             review = persona.review(film)
-            told = {5: film.pros, 4: film.pros, 3: film.pros + film.cons}.get(
-                film.stars, film.cons
-            )
+            told = {5: film.pros, 4: film.pros, 3: film.pros + film.cons}.get(film.stars, film.cons)
             for attribute, direction in told:
                 words = WORLD.attributes[attribute]
                 assert (words.more if direction > 0 else words.less) in review
