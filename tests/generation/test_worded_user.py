@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 import crs_gym  # noqa: F401
-from crs_gym.acts import AttributeQuery, ItemQuery, Recommendation
+from crs_gym.acts import Answer, AttributeQuery, ItemQuery, Recommendation
 from crs_gym.dialogue import say, understand_response
-from crs_gym.envs.text import make_opponent
+from crs_gym.envs.text import Situation, make_opponent
+from crs_gym.generation.checks import check_response
 from crs_gym.generation.worded_user import WordedUser
 from crs_gym.language import Failure, Reply
 from crs_gym.language.users import Counts
 from crs_gym.world import load_world
-from tests.language.people import Scripted
+from tests.language.people import Scripted, in_turn, person
 
 WORLD = load_world("films")
 
@@ -137,6 +138,18 @@ def _turned(sentence):
                 if one in sentence:
                     return sentence.replace(one, other)
     return "I give up. Bye!"
+
+
+def test_words_that_pass_the_checks_have_to_be_understood_too():
+    serious = next(n for n, words in enumerate(WORLD.attributes) if words.name == "serious")
+    query, answer = AttributeQuery(3, serious, -1), Answer(serious, -1)
+    free, clear = "Oh, lighter for sure, it has been a long day.", "Yes, something less serious!"
+    assert check_response(free, answer, query, WORLD) is None
+    user = WordedUser(in_turn(free, clear))
+    who = person(WORLD, WORLD.user_mean[0])
+    situation = Situation(who, 1, query, say(query, WORLD), (("User", "Hi."),), answer, 0)
+    assert user.respond([situation]) == [(answer, clear)]
+    assert user.counts == Counts(turns=1, asked=2, retried=1)
 
 
 def test_a_small_style_of_prompt():

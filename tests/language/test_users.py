@@ -198,6 +198,20 @@ def test_all_users_are_asked_at_once_and_only_the_unclear_again():
     assert user.counts == Counts(turns=3, asked=5, retried=2)
 
 
+def test_each_reply_is_heard_as_one_to_its_own_act():
+    replies = {FIRST: Accept(FIRST), SECOND: Choice(SECOND), OTHER: Answer(3, -1)}
+
+    def write(request):
+        item = next(i for i in replies if WORLD.label(i) in request.messages[-1].content)
+        return _own(replies[item], "So be it.")
+
+    talk = _talk(ModelUser(Scripted(write)))
+    acts = (AttributeQuery(OTHER, 3, 1), Recommendation((FIRST,)), ItemQuery((SECOND, OTHER + 1)))
+    exchanges = talk.say([say(act, WORLD) for act in acts])
+    assert [e.response for e in exchanges] == [replies[i] for i in (OTHER, FIRST, SECOND)]
+    assert [e.terminated for e in exchanges] == [False, True, False]
+
+
 # what comes of it
 
 
@@ -257,13 +271,14 @@ def test_no_retries_and_fewer_than_none():
 
 
 def test_a_turn_that_is_cut_off_after_its_end_stands():
-    user = ModelUser(in_turn(Reply(NO, "length"), Reply(f"{NO} <action><re", "length")))
+    more = (NO, f"{NO} <action><re", "No, not that one.\nRecommender: Then how about")
+    user = ModelUser(in_turn(*(Reply(text, "length") for text in more)))
     env = _env(user)
     env.reset(seed=1)
-    for items in ((FIRST, SECOND), (OTHER,)):
+    for items in ((FIRST, SECOND), (OTHER,), (OTHER + 1,)):
         observation, *_, info = env.step(say(Recommendation(items), WORLD))
         assert (observation, info["failed"]) == ("No, not that one.", "neither")
-    assert user.counts == Counts(turns=2, asked=2, cut=1)
+    assert user.counts == Counts(turns=3, asked=3, cut=2)
 
 
 def test_a_failure_that_lasts_is_not_asked_again():
