@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from crs_gym.acts import ReadableRecommenderAct, Recommendation, Reject
 from crs_gym.dialogue import (
@@ -38,7 +38,11 @@ ATTRIBUTE is one of: {attributes}."""
 
 
 def user_messages(
-    persona: Persona, turns: Sequence[tuple[RecommenderTurn, UserTurn]], words: str
+    persona: Persona,
+    turns: Sequence[tuple[RecommenderTurn, UserTurn]],
+    words: str,
+    *,
+    rules: bool = True,
 ) -> list[Message]:
     """The chat that a user's next turn continues, for playing as for training.
 
@@ -49,10 +53,13 @@ def user_messages(
     Args:
         turns: those before: what the recommender and then the user did and said.
         words: what the recommender says now.
+        rules: whether to say how to answer; a model that was trained to can do without.
     """
-    names = lexicon(persona.world).attributes
-    rules = _RULES.format(attributes=", ".join(names))
-    messages = [Message("system", f"{persona.text()}\n{rules}")]
+    system = persona.text()
+    if rules:
+        names = lexicon(persona.world).attributes
+        system += "\n" + _RULES.format(attributes=", ".join(names))
+    messages = [Message("system", system)]
     for said, response in turns:
         own = format_turn(response.act, response.words, persona.world)
         messages += [Message("user", said.words), Message("assistant", own)]
@@ -230,11 +237,21 @@ class ModelUser(LanguageUser):
     It writes a structured turn or free text. Where nothing that it writes is understood, its
     conversation is broken off; but where the recommender offers nothing that counts (films that
     were rejected before), all that a user can do is to reject that, and a template says so.
+
+    Args:
+        model: decides, and finds the words.
+        rules: as of `user_messages`.
+        settings: further arguments of `LanguageUser`.
     """
+
+    def __init__(self, model: LanguageModel, *, rules: bool = True, **settings: Any) -> None:
+        super().__init__(model, **settings)
+        self.rules = rules
 
     def messages(self, situation: Situation) -> tuple[Message, ...]:
         persona = persona_of(situation.person)
-        return tuple(user_messages(persona, situation.turns, situation.words))
+        said = situation.turns, situation.words
+        return tuple(user_messages(persona, *said, rules=self.rules))
 
     def read(self, situation: Situation, reply: Reply) -> HeardUser:
         heard = hear_user(reply.text, situation.act, situation.person.world)

@@ -160,6 +160,17 @@ def test_the_chat_is_the_conversation_from_the_users_side():
     ]
 
 
+def test_a_model_that_was_trained_to_answer_needs_no_rules():
+    model = in_turn(NO)
+    env = _env(ModelUser(model, rules=False))
+    env.reset(seed=1)
+    env.step(say(OFFER, WORLD))
+    (person,) = env.unwrapped.talk.persons
+    system, words = model.calls[0][0].messages
+    assert system == ("system", persona_of(person).text())
+    assert words == ("user", say(OFFER, WORLD))
+
+
 def test_no_favourite_and_no_utility_is_told():
     model = Scripted(lambda request: NO)
     env = _env(ModelUser(model))
@@ -255,6 +266,8 @@ def test_who_is_never_understood_breaks_the_conversation_off(bad, reason, cut):
     assert (info["failed"], info["is_success"]) == ("user", False)
     assert reason in info["reason"]
     assert "[user not understood: " in env.render()
+    with pytest.raises(ValueError, match="no response"):
+        _ = env.unwrapped.talk.exchanges[0][0].turns
     failures = 3 if isinstance(bad, Failure) else 0
     assert user.counts == Counts(1, 3, 2, failures, cut, given_up=1)
     assert len({call[0].seed for call in model.calls}) == 3
