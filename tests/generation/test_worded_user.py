@@ -15,6 +15,8 @@ from crs_gym.language.users import Counts
 from crs_gym.world import load_world
 from tests.language.people import Scripted, in_turn, person
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 WORLD = load_world("films")
 
 

@@ -26,6 +26,8 @@ from crs_gym.simulation import Simulator
 from crs_gym.world import load_world
 from tests.language.people import Scripted, in_turn
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 WORLD = load_world("films")
 FIRST, SECOND, OTHER = 3, 4, 5
 OFFER, ASK = Recommendation((FIRST, SECOND)), ItemQuery((FIRST, SECOND))
