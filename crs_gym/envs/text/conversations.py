@@ -31,7 +31,7 @@ from crs_gym.acts import (
     to_arrays,
     to_readable,
 )
-from crs_gym.dialogue import CONFUSED, VARIANTS, NotUnderstood, UserTurn
+from crs_gym.dialogue import CONFUSED, VARIANTS, NotUnderstood, RecommenderTurn, UserTurn
 from crs_gym.envs.text.hearing import MAX_LENGTH, Heard, hear
 from crs_gym.envs.text.opponents import Opponent, Person, Situation, person_of
 from crs_gym.simulation import Simulator, State, accepted_item, legal
@@ -75,6 +75,17 @@ class Exchange:
     truncated: bool
     accepted: int
     left: bool
+
+    @property
+    def turns(self) -> tuple[RecommenderTurn, UserTurn]:
+        """What either side did and said.
+
+        Raises:
+            ValueError: the user could not be understood.
+        """
+        if self.response is None:
+            raise ValueError(f"there is no response: {self.reason}")
+        return RecommenderTurn(self.act, self.heard.words), UserTurn(self.response, self.reply)
 
 
 class _Settled(NamedTuple):
@@ -234,6 +245,7 @@ class Conversations:
                 past=tuple(self.past[i]),
                 icer=icer,
                 variant=variant,
+                turns=tuple(exchange.turns for exchange in self.exchanges[i]),
             )
         if asked:
             answers = self.opponent.respond(list(asked.values()))

@@ -10,7 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from crs_gym.acts import ReadableRecommenderAct, ReadableUserAct
-from crs_gym.dialogue import NotUnderstood, UserTurn, greet, say_response, understand_response
+from crs_gym.dialogue import (
+    NotUnderstood,
+    RecommenderTurn,
+    UserTurn,
+    greet,
+    say_response,
+    understand_response,
+)
 from crs_gym.users import User
 from crs_gym.world import World
 
@@ -45,6 +52,8 @@ class Situation:
         "User" and "Recommender".
     icer: what the ICER model says, with the luck of this episode and turn.
     variant: which of the sentences for it, from 0.
+    turns: the turns before this one: what the recommender did, as far as it was legal, and said,
+        and how the user responded.
     """
 
     person: Person
@@ -54,6 +63,7 @@ class Situation:
     past: tuple[tuple[str, str], ...]
     icer: ReadableUserAct
     variant: int
+    turns: tuple[tuple[RecommenderTurn, UserTurn], ...] = ()
 
     @property
     def seed(self) -> int:
@@ -125,7 +135,7 @@ class KeyboardUser:
 _OPPONENTS = {
     "icer": "crs_gym.envs.text.opponents:IcerUser",
     "person": "crs_gym.envs.text.opponents:KeyboardUser",
-    "icer-words": "crs_gym.language.users:WordedUser",
+    "icer-words": "crs_gym.generation.worded_user:WordedUser",
     "lm": "crs_gym.language.users:ModelUser",
 }
 
