@@ -1,0 +1,128 @@
+"""Conversations played by a recommender that is a model in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from agents.lm.chats import ChatFormat, Row
+from agents.lm.writing import Writer
+from crs_gym.envs.text import Conversations, Exchange
+from crs_gym.envs.text.conversations import Fault
+from crs_gym.language.recommender import recommender_messages
+
+
+@dataclass
+class Played:
+    """A conversation, and the tokens of the recommender's side.
+
+    ids: (T,) all tokens, up to the end of its last turn.
+    own: (T,) those that the model drew. logprobs: (T,) of these, at temperature 1; 0 elsewhere.
+    ends: place of the last token of each turn. exchanges: the turns.
+    user_id: row of the world's population. fault: who first could not be understood.
+    words: (speaker, words) of all that was said.
+    """
+
+    ids: list[int]
+    own: list[bool]
+    logprobs: list[float]
+    ends: list[int] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    user_id: int = -1
+    fault: Fault = "neither"
+    words: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def rewards(self) -> list[float]:
+        """Of each turn."""
+        return [exchange.reward for exchange in self.exchanges]
+
+    @property
+    def total(self) -> float:
+        """The return."""
+        return float(sum(self.rewards))
+
+    @property
+    def row(self) -> Row:
+        """The tokens, as supervised training has them."""
+        return Row(np.array(self.ids, np.int32), np.array(self.own, bool))
+
+
+def play(
+    talk: Conversations,
+    keys: jax.Array,
+    model: Any,
+    chat: ChatFormat,
+    *,
+    system: str = "",
+    temperature: float = 1.0,
+    seed: int = 0,
+    max_turn: int = 64,
+) -> list[Played]:
+    """One conversation for each key, all side by side.
+
+    Args:
+        talk: who is spoken to, and with which rules.
+        keys: (B,) episode keys.
+        model: a causal language model of Hugging Face.
+        chat: of its tokenizer.
+        system: what it is told beforehand.
+        temperature: of sampling; 0 takes the likeliest token.
+        seed: of sampling.
+        max_turn: tokens of a turn; a longer one is cut off there.
+
+    Raises:
+        ValueError: a conversation that is too long for the model.
+    """
+    import torch
+
+    greetings = talk.begin(keys)
+    training = model.training
+    model.eval()
+    writer = Writer(
+        model,
+        len(greetings),
+        end=chat.end,
+        pad=int(chat.tokenizer.pad_token_id),
+        temperature=temperature,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    openings = [chat.opening(recommender_messages(words, system=system)) for words in greetings]
+    played = [Played(list(ids), [False] * len(ids), [0.0] * len(ids)) for ids in openings]
+    pieces: Sequence[Sequence[int]] = openings
+    while not talk.done.all():
+        writer.read(pieces)
+        texts: list[str | None] = [None] * len(played)
+        for i, written in enumerate(writer.write(~talk.done, max_turn)):
+            if written is None:
+                continue
+            one = played[i]
+            one.ids += written.ids
+            one.own += [True] * len(written.ids)
+            one.logprobs += written.logprobs
+            one.ends.append(len(one.ids) - 1)
+            texts[i] = chat.text(written.ids)
+        exchanges = talk.say(texts)
+        pieces = [[] for _ in played]
+        for i, exchange in enumerate(exchanges):
+            if exchange is None or talk.done[i]:
+                continue
+            reply = chat.reply(exchange.reply)
+            # a turn that was cut off ends all the same
+            cut = [] if played[i].ids[-1] == chat.end else [chat.end]
+            piece = [*cut, *reply]
+            played[i].ids += piece
+            played[i].own += [False] * len(piece)
+            played[i].logprobs += [0.0] * len(piece)
+            pieces[i] = piece
+    model.train(training)
+    for i, one in enumerate(played):
+        one.exchanges = talk.exchanges[i]
+        one.user_id = talk.persons[i].user_id
+        one.fault = talk.fault(i)
+        one.words = talk.past[i]
+    return played
