@@ -32,5 +32,8 @@ class Serve:
         from crs_gym.envs.openenv.server.serving import make_app, serve
 
         arguments = json_object(self.env_kwargs, "--env-kwargs")
-        app = make_app(self.world, self.user, self.sessions, **arguments)
+        try:
+            app = make_app(self.world, self.user, self.sessions, **arguments)
+        except TypeError as error:
+            raise ValueError(f"--env-kwargs: {error}") from error
         serve(app, self.host, self.port)

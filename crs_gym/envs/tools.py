@@ -18,6 +18,8 @@ from crs_gym.acts import AttributeQuery, ItemQuery, ReadableRecommenderAct, Reco
 from crs_gym.dialogue import turn_of_names
 from crs_gym.dialogue.grammar import MAX_TURN
 from crs_gym.envs.dialogue import DialogueEnv
+from crs_gym.envs.text import Opponent, make_opponent
+from crs_gym.world import DEFAULT_WORLD, World, load_world
 
 OVER = "The conversation is over."
 
@@ -129,10 +131,16 @@ class RecommenderTools:
         return bool(self._env.talk.done[0])
 
 
-def tools(**arguments: Any) -> Callable[[], RecommenderTools]:
-    """What makes `RecommenderTools` with these arguments, for TRL's `environment_factory`.
+def tools(
+    world: str | World = DEFAULT_WORLD, user: str | Opponent = "icer", **arguments: Any
+) -> Callable[[], RecommenderTools]:
+    """What makes `RecommenderTools`, for TRL's `environment_factory`.
 
     Args:
-        arguments: as `DialogueEnv` takes them.
+        world, user, arguments: as `DialogueEnv` takes them. The world is loaded and the user made
+            once, for all that are made.
+
+    Raises:
+        ValueError: an unknown world or user.
     """
-    return partial(RecommenderTools, **arguments)
+    return partial(RecommenderTools, world=load_world(world), user=make_opponent(user), **arguments)

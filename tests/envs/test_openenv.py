@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 import crs_gym.envs.openenv
 from crs_gym.acts import ItemQuery
-from crs_gym.dialogue import NotUnderstood, UserTurn, format_turn, say
+from crs_gym.cli import main
+from crs_gym.dialogue import NotUnderstood, format_turn, say
 from crs_gym.envs.dialogue import DialogueEnv
 from crs_gym.envs.openenv import RecommenderAction, RecommenderClient
 from crs_gym.envs.openenv.server.serving import make_app
@@ -238,7 +239,7 @@ def test_sessions_share_one_user_that_is_asked_by_one_at_a_time(films):
             most.append(len(inside))
             time.sleep(0.01)
             inside.pop()
-            return [UserTurn(s.icer, "Hm.") for s in situations] or [NotUnderstood("")]
+            return [NotUnderstood("")] * len(situations)
 
     shared = _InTurn(Slow())
     threads = [threading.Thread(target=shared.respond, args=([],)) for _ in range(8)]
@@ -247,3 +248,14 @@ def test_sessions_share_one_user_that_is_asked_by_one_at_a_time(films):
     for thread in threads:
         thread.join()
     assert most == [1] * 8
+
+
+def test_the_command_serves_what_it_is_told_to(monkeypatch, capsys):
+    served = {}
+    monkeypatch.setattr(uvicorn, "run", lambda app, **where: served.update(where, app=app))
+    main(["serve", "--port", "0", "--sessions", "2", "--env-kwargs", '{"max_turns": 1}'])
+    assert (served["host"], served["port"]) == ("127.0.0.1", 0)
+    assert "/reset" in served["app"].openapi()["paths"]
+    with pytest.raises(SystemExit):
+        main(["serve", "--env-kwargs", '{"mood": 1}'])
+    assert "crs-gym: --env-kwargs: " in capsys.readouterr().err

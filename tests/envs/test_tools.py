@@ -147,7 +147,7 @@ def test_instances_are_reused(films):
     assert used.get_reward() == fresh.get_reward()
 
 
-def test_the_env_of_a_seed_without_a_seed_goes_on_to_the_next_episode(films):
+def test_without_a_seed_the_next_episode(films):
     played, env = RecommenderTools(world=films), gymnasium.make("crs/Dialogue-v0")
     for seed in (5, None, None):
         env.reset(seed=seed)
@@ -165,6 +165,17 @@ def test_turns_that_are_left_unused_cost_what_silence_does(films):
     assert played.get_reward() == -7 * 0.125
     played.ask_item(["Heat", "Alien"])
     assert played.get_reward() == -7 * 0.125
+
+
+def test_world_and_user_are_made_once():
+    make = tools(slate_size=3)
+    one, other = make(), make()
+    assert one is not other
+    assert one._env.talk.opponent is other._env.talk.opponent
+    assert one._env.world is other._env.world
+    assert one._env.simulator.slate_size == 3
+    with pytest.raises(ValueError, match="unknown user 'nobody'"):
+        tools(user="nobody")
 
 
 def test_nothing_but_acts_is_a_tool_and_each_has_a_schema():
