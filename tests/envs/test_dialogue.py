@@ -161,10 +161,21 @@ def test_what_is_seen():
         (f"How about {HEAT}?", f"How about {HEAT}?"),
         (f"Recommender: How about {UP}?\nUser: no", f"How about {UP}?"),
         ("Hm.", "Hm."),
+        (format_turn(Reject(), f"No {UP}?", WORLD), f"No {UP}?"),
+        (format_turn(Recommendation((0,)), "This one?", WORLD), "This one?"),
     ):
         words = last.step(text)[0]
         said += [f"Recommender: {heard}", f"User: {words}"]
         assert whole.step(text)[0] == "\n".join(said)
+
+
+@pytest.mark.parametrize("observation", ["last", "transcript"])
+def test_a_short_limit_for_the_recommender_cuts_nothing_off_the_user(observation):
+    env = DialogueEnv(max_length=4, observation=observation, user_model={"null_z": 50.0})
+    assert env.reset(seed=0)[0].endswith(env.talk.past[0][0][1])
+    assert env.step("Up??")[0].endswith(env.talk.past[0][2][1])
+    assert env.step("Heat and more")[4]["cut"] == "it is longer than 4 characters"
+    assert env.talk.past[0][3] == ("Recommender", "Heat")
 
 
 def test_a_turn_that_is_not_understood():

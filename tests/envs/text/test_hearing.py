@@ -27,6 +27,8 @@ TURN = format_turn(OFFER, say(OFFER, WORLD), WORLD)
         ("**Assistant**: How about Heat?", "recommender", "How about Heat?", ""),
         ("User: Yes.", "user", "Yes.", ""),
         ("Heat?\nUser: Yes!\nRecommender: Fine.", "recommender", "Heat?", "goes on as User"),
+        ("Heat?\rUser: Yes!", "recommender", "Heat?", "goes on as User"),
+        ("Heat?\u2028User: Yes!", "recommender", "Heat?", "goes on as User"),
         ("Heat?\n  human: Yes!", "recommender", "Heat?", "goes on as human"),
         ("User: I'd take anything.", "recommender", "", "goes on as User"),
         ("Yes.\nRecommender: Good.", "user", "Yes.", "goes on as Recommender"),
