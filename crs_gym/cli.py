@@ -1,4 +1,4 @@
-"""`crs-gym`: worlds, benchmarks, data sets of dialogues and judging them."""
+"""`crs-gym`: worlds, benchmarks, data sets of dialogues, judging them, and a server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from crs_gym.commands.benchmarks import Benchmark, Leaderboard
 from crs_gym.commands.datasets import DataSetCommand, Generate
 from crs_gym.commands.judging import Converse, Judge
 from crs_gym.commands.rating import Rate
+from crs_gym.commands.serving import Serve
 from crs_gym.commands.showing import ShowDialogue
 from crs_gym.commands.worlds import WorldCommand
 
@@ -25,6 +26,7 @@ Command = (
     | Annotated[Judge, tyro.conf.subcommand("judge")]
     | Annotated[Converse, tyro.conf.subcommand("converse")]
     | Annotated[Rate, tyro.conf.subcommand("rate")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
 )
 
 

@@ -32,6 +32,7 @@ def test_import_is_light():
         "benchmark",
         "leaderboard",
         "judge",
+        "serve",
     ],
 )
 def test_help_helps(command, capsys):
@@ -72,6 +73,7 @@ def test_build_show_benchmark_and_leaderboard(tmp_path, capsys, monkeypatch):
         (["world", "show", "atlantis"], "unknown world 'atlantis'"),
         (["benchmark", "--policies", "wizard"], "unknown policy 'wizard'; there are random"),
         (["benchmark", "--env", "crs/None-v0"], "unknown environment.*crs/Icer-v0"),
+        (["benchmark", "--env", "crs/Dialogue-v0"], "there are crs/Icer-v0, crs/IcerMacro-v0$"),
         (["benchmark", "--env-kwargs", "{"], "--env-kwargs is not JSON"),
         (["world", "build", "movielens", "nowhere", "-o", "x.world"], "nowhere"),
     ],
@@ -115,6 +117,13 @@ def test_world_lint(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "films.csv, line 2: country 'us' is not a two-letter code" in captured.out
     assert "problems in the catalogue: 1" in captured.err
+
+
+def test_serving_without_openenv_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr("crs_gym.extras.find_spec", lambda module: None)
+    with pytest.raises(SystemExit):
+        main(["serve"])
+    assert "crs-gym: this needs openenv: pip install 'crs-gym[openenv]'" in capsys.readouterr().err
 
 
 def test_an_interrupt_is_told_in_one_line(monkeypatch, capsys):

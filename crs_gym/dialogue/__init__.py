@@ -7,6 +7,7 @@ from crs_gym.dialogue.grammar import (
     format_turn,
     parse_response,
     parse_turn,
+    turn_of_names,
 )
 from crs_gym.dialogue.templates import (
     CONFUSED,
@@ -33,6 +34,7 @@ __all__ = [
     "parse_turn",
     "say",
     "say_response",
+    "turn_of_names",
     "understand",
     "understand_response",
 ]

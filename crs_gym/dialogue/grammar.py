@@ -97,14 +97,24 @@ def format_turn(act: _Act, words: str, world: World) -> str:
     """
     names = lexicon(world)
     items, wish = _parts(act)
-    action = f"<{KINDS[type(act)]}>"
-    if wish:
-        attribute, direction = wish
-        tag = "more" if direction > 0 else "less"
-        action += f"<{tag}>{_escape(names.attributes[attribute])}</{tag}>"
-    action += "".join(_TITLE.format(_escape(names.films[item])) for item in items)
+    named = (names.attributes[wish[0]], wish[1]) if wish else None
+    action = _action(type(act), [names.films[item] for item in items], named)
     marked = _mark(_escape(words), [_escape(world.label(item)) for item in items])
-    return f"<action>{action}</action><response>{marked}</response>"
+    return f"{action}<response>{marked}</response>"
+
+
+def turn_of_names(
+    act: type[ReadableRecommenderAct], films: Sequence[str], wish: tuple[str, int] | None = None
+) -> str:
+    """A structured turn without words, of names as somebody gives them, known or not.
+
+    Args:
+        act: its kind.
+        films: what it names, in order; blanks in a name count as one.
+        wish: an attribute's name with +1 for more or -1 for less, for acts that have one.
+    """
+    named = (" ".join(wish[0].split()), wish[1]) if wish else None
+    return f"{_action(act, [' '.join(film.split()) for film in films], named)}<response></response>"
 
 
 def parse_turn(text: str, world: World) -> RecommenderTurn | NotUnderstood:
@@ -136,6 +146,17 @@ def parse_response(
         kind = KINDS[type(response)]
         return NotUnderstood(f"this <{kind}> does not fit the <{KINDS[type(act)]}> before it")
     return UserTurn(response, words)
+
+
+def _action(act: type[_Act], films: Sequence[str], wish: tuple[str, int] | None) -> str:
+    """The action block of these names."""
+    action = f"<{KINDS[act]}>"
+    if wish:
+        name, direction = wish
+        tag = "more" if direction > 0 else "less"
+        action += f"<{tag}>{_escape(name)}</{tag}>"
+    action += "".join(_TITLE.format(_escape(film)) for film in films)
+    return f"<action>{action}</action>"
 
 
 def _parts(act: _Act) -> tuple[tuple[int, ...], tuple[int, int] | None]:
@@ -196,7 +217,10 @@ def _parse(text: str, names: Lexicon, table: Sequence[int]) -> tuple[_Act, str] 
     if action[2]:
         attribute = _attribute(_unescape(action[3]), names)
         if attribute is None:
-            return NotUnderstood(f"{_unescape(action[3])!r} is no attribute of this world")
+            some = ", ".join(names.attributes)
+            return NotUnderstood(
+                f"{_unescape(action[3])!r} is no attribute of this world; there are {some}"
+            )
         wish = (attribute, 1 if action[2] == "more" else -1)
     items: list[int] = []
     for name in map(_unescape, _FILM.findall(action[4])):

@@ -137,8 +137,8 @@ class DialogueEnv(gymnasium.Env[str, str]):
             max_length=max_length,
         )
         self._charset = frozenset(charset(self.world))
-        # both sides' turns with the speakers' names before them
-        longest = max_length + len("Recommender: \n")
+        # both sides' turns with the speakers' names before them; a short limit is not the user's
+        longest = max(max_length, MAX_LENGTH) + len("Recommender: \n")
         size = longest if observation == "last" else longest * (2 * max_turns + 1)
         letters = "".join(sorted(self._charset))
         self.action_space = spaces.Text(max_length, charset=letters)

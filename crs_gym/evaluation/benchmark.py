@@ -33,7 +33,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None, split: str) -> I
     Raises:
         ValueError: an id that is not an Icer environment's; the message lists them.
     """
-    known = sorted(i for i in gymnasium.registry if i.startswith("crs/"))
+    known = sorted(i for i in gymnasium.registry if i.startswith("crs/Icer"))
     if env_id not in known:
         raise ValueError(f"unknown environment {env_id!r}; there are {', '.join(known)}")
     env = gymnasium.make(env_id, **{**(env_kwargs or {}), "split": split}).unwrapped

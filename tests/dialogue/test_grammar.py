@@ -23,6 +23,7 @@ from crs_gym.dialogue import (
     parse_response,
     parse_turn,
     say,
+    turn_of_names,
 )
 from crs_gym.world import Attribute
 from crs_gym.world.generate import generate
@@ -99,6 +100,23 @@ def test_how_a_turn_looks():
     assert "Heat (1995) #3" in format_turn(Accept(1), "", WORLD)
     assert "Heat (1995) #4" in format_turn(Accept(3), "", WORLD)
     assert "<recommend></action>" in format_turn(Recommendation(()), "", WORLD)
+
+
+@given(st.lists(st.text(max_size=40), max_size=4), st.none() | st.tuples(st.text(), directions))
+def test_a_turn_of_names_is_a_turn_whatever_they_are(names, wish):
+    act = AttributeQuery if wish else Recommendation
+    read = parse_turn(turn_of_names(act, names, wish), WORLD)
+    if isinstance(read, NotUnderstood):
+        assert not read.reason.startswith(("a turn is", "an action is"))
+    else:
+        assert isinstance(read.act, act)
+
+
+def test_a_turn_of_the_right_names_is_that_of_the_act():
+    query = turn_of_names(ItemQuery, ["Heat (2013)", "M"])
+    assert query == format_turn(ItemQuery((2, 13)), "", WORLD)
+    asked = turn_of_names(AttributeQuery, ["Heat\n(2013)"], ("<dark>  & odd", -1))
+    assert asked == format_turn(AttributeQuery(2, 1, -1), "", WORLD)
 
 
 def test_every_tag_is_listed():

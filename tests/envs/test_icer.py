@@ -74,7 +74,8 @@ def assert_same(a, b):
 
 def test_every_registered_environment_is_tried_here():
     registered = {i for i in gymnasium.registry if i.startswith("crs/")}
-    assert registered == {env_id for env_id, _ in FORMS}
+    in_words = {"crs/Dialogue-v0"}  # tried in test_dialogue.py
+    assert registered - in_words == {env_id for env_id, _ in FORMS}
 
 
 @pytest.mark.parametrize(("env_id", "kwargs"), FORMS, ids=IDS)

@@ -23,7 +23,7 @@ _MARK = re.compile(
     r"<\|?(?:im_start|im_end|start_header_id|end_header_id|eot_id|end_of_turn|start_of_turn|"
     r"endoftext|user|assistant|system|bos|end)\|?>|\[/?INST\]|</?s>"
 )
-_SPEAKER = re.compile(r"(?:^|(?<=\n))[ \t]*\**(\w+)\**:")
+_SPEAKER = re.compile(r"(?:^|(?<=[\n\r\u2028\u2029]))[ \t]*\**(\w+)\**:")
 _END = "</response>"
 
 
