@@ -19,6 +19,14 @@ class Tracker:
     def log(self, values: dict[str, Any], step: int) -> None:
         self.run.log(values, step=step)
 
+    def text(self, text: str) -> Any:
+        """A text as a value to log, shown as it is."""
+        import html
+
+        import wandb
+
+        return wandb.Html(f"<pre>{html.escape(text)}</pre>")
+
     def summarise(self, values: dict[str, Any]) -> None:
         self.run.summary.update({f"evaluation/{k}": v for k, v in values.items()})
 

@@ -1,0 +1,62 @@
+"""What every reinforcement learner of language models can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agents.args import EnvKwargs
+from crs_gym.world import DEFAULT_WORLD
+
+
+@dataclass
+class RLArgs:
+    """Arguments that the learners have in common."""
+
+    model: str
+    """what to start from: folder of a supervised run or model, or a hub name whose tokenizer has
+    our marks"""
+    out: Path = Path("runs/lm-rl")
+    """folder of the run"""
+    world: str = DEFAULT_WORLD
+    """name of a bundled world, or path of a world file"""
+    user: str = "icer"
+    """who is talked to, see `crs/Dialogue-v0`"""
+    env_kwargs: EnvKwargs = field(default_factory=dict)
+    """further arguments of the environment: JSON, or key=value pairs"""
+    seed: int = 0
+    """of training, at least 0"""
+    updates: int = 200
+    """rollouts, each followed by an update"""
+    batch_size: int = 64
+    """conversations in a rollout"""
+    learning_rate: float = 1e-4
+    """of Adam at the beginning; it falls linearly to a tenth"""
+    kl_coef: float = 0.02
+    """weight of the divergence from the model that was started from; 0 for none"""
+    temperature: float = 1.0
+    """of sampling while training"""
+    max_turn: int = 64
+    """tokens of a turn; a longer one is cut off there"""
+    validate_every: int = 25
+    """updates between conversations with held-out users; at each a checkpoint is written"""
+    validation_episodes: int = 256
+    """of these conversations, always the same; 0 for none"""
+    keep_checkpoints: int = 2
+    """how many checkpoints to keep, the newest"""
+    lora: int = 0
+    """rank of LoRA's matrices (peft) in place of all weights; 0 trains all"""
+    bf16: bool = False
+    """compute in bfloat16"""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu or cuda"""
+    torch_threads: int = 1
+    """of torch on a CPU"""
+    resume: bool = False
+    """go on from the newest checkpoint in `out`, or begin where there is none"""
+    track: bool = False
+    """log to Weights & Biases; offline when there is no API key and WANDB_MODE is not set"""
+    wandb_project: str = "crs-gym"
+    """project there"""
+    progress: bool = True
+    """show progress bars"""
