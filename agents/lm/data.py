@@ -11,9 +11,13 @@ from tqdm import tqdm
 
 from agents.lm.chats import ChatFormat, Row
 from crs_gym.dialogue import VARIANTS, format_turn, greet
+from crs_gym.envs.text import Person
 from crs_gym.generation.opening import open_dialogues
 from crs_gym.generation.records import Dialogue
+from crs_gym.language.persona import persona_of
 from crs_gym.language.recommender import recommender_messages
+from crs_gym.language.users import user_messages
+from crs_gym.users import User
 from crs_gym.world import World
 
 Role = Literal["recommender", "user"]
@@ -54,14 +58,35 @@ def split_users(dialogues: Iterable[Dialogue], held_out: float) -> tuple[np.ndar
     return train, held
 
 
+def user_row(dialogue: Dialogue, world: World, chat: ChatFormat, rules: bool = False) -> Row:
+    """A dialogue as the user's model sees it: its persona, the recommender's words, and its own
+    structured turns.
+    """
+    persona = persona_of(person_of(dialogue, world))
+    own = [format_turn(turn.response, turn.user.text, world) for turn in dialogue.turns]
+    first, *later = [turn.recommender.text for turn in dialogue.turns]
+    opening = user_messages(persona, (), first, rules=rules)
+    return chat.row(opening, list(zip(own, [*later, None], strict=True)))
+
+
+def person_of(dialogue: Dialogue, world: World) -> Person:
+    """Who the user of a dialogue was; what is drawn of the persona follows from the dialogue."""
+    traits = dialogue.temperature, dialogue.patience, dialogue.critique_rate
+    user = User(dialogue.embedding, *traits)
+    return Person(world, dialogue.user_id, user, dialogue.number, 0)
+
+
 def rows(
-    dialogues: Iterable[Dialogue], world: World, chat: ChatFormat, role: Role, system: str = ""
+    dialogues: Iterable[Dialogue],
+    world: World,
+    chat: ChatFormat,
+    role: Role,
+    system: str = "",
+    rules: bool = False,
 ) -> Iterator[Row]:
     """A row for each dialogue, of the model that plays `role`."""
     if role == "user":
-        from agents.lm.users import user_row
-
-        yield from (user_row(d, world, chat, system) for d in dialogues)
+        yield from (user_row(d, world, chat, rules) for d in dialogues)
     else:
         yield from (recommender_row(d, world, chat, system) for d in dialogues)
 

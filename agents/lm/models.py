@@ -29,12 +29,14 @@ class Card:
     """What a model was trained for; lies beside its weights.
 
     role: whose turns it writes.
-    system: what it is told beforehand; empty for nothing.
+    system: what a recommender is told beforehand; empty for nothing.
+    rules: whether a user is told how to answer, besides who it is.
     world: hash of the world whose films it knows; empty where it is not known.
     """
 
     role: Role = "recommender"
     system: str = ""
+    rules: bool = False
     world: str = ""
 
 

@@ -24,6 +24,7 @@ from agents.lm import data, models
 from agents.lm.chats import ChatFormat, add_marks
 from agents.lm.data import Role
 from agents.lm.models import FINAL, Card
+from crs_gym.language.persona import persona_of
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Args:
     max_length: int = 1024
     """tokens of a dialogue; the rest is cut off"""
     system: Literal["auto", "none", "prompt"] = "auto"
-    """what a recommender is told beforehand; auto: how to answer, unless the model is tiny"""
+    """whether the model is told how to answer; auto: unless it is tiny"""
     slate_size: int = 2
     """films that an act may name, for what it is told"""
     width: int = 128
@@ -103,9 +104,9 @@ def train(args: Args) -> Path:
     if models.begin(args.out, settings, args.resume) and (final / "config.json").is_file():
         return final
     dialogues, world = data.load(args.data, args.limit, args.progress)
-    tokenizer, model = _model(args, world)
+    tokenizer, model = _model(args, world, _examples(args, dialogues, world))
     chat = ChatFormat(tokenizer)
-    card = Card(role=args.role, system=_system(args), world=world.hash)
+    card = _card(args, world)
     train_at, held_at = data.split_users(dialogues, args.held_out)
     datasets = [
         _dataset([dialogues[i] for i in places], world, chat, card, args)
@@ -121,29 +122,40 @@ def train(args: Args) -> Path:
     return final
 
 
-def _model(args: Args, world: Any) -> tuple[Any, Any]:
+def _model(args: Args, world: Any, texts: list[str]) -> tuple[Any, Any]:
     from agents.lm.tiny import build_model, build_tokenizer
 
     if args.model == "tiny":
-        tokenizer = build_tokenizer(world, subwords=args.subwords)
+        tokenizer = build_tokenizer(world, texts, args.subwords)
         return tokenizer, build_model(tokenizer, args.width, args.layers, args.heads, args.seed)
     tokenizer, model = models.load(args.model)
     add_marks(tokenizer, model)
     return tokenizer, model
 
 
-def _system(args: Args) -> str:
+def _examples(args: Args, dialogues: Any, world: Any) -> list[str]:
+    """What a tokenizer is to know besides sentences of templates: a user's persona."""
+    if args.role != "user":
+        return []
+    persons = [data.person_of(dialogue, world) for dialogue in dialogues[:200]]
+    return [persona_of(person).text() for person in persons]
+
+
+def _card(args: Args, world: Any) -> Card:
     from crs_gym.language.recommender import recommender_prompt
 
-    wanted = args.system == "prompt" or (args.system == "auto" and args.model != "tiny")
-    return recommender_prompt(args.slate_size) if wanted and args.role == "recommender" else ""
+    told = args.system == "prompt" or (args.system == "auto" and args.model != "tiny")
+    if args.role == "user":
+        return Card("user", rules=told, world=world.hash)
+    system = recommender_prompt(args.slate_size) if told else ""
+    return Card("recommender", system=system, world=world.hash)
 
 
 def _dataset(dialogues: Any, world: Any, chat: ChatFormat, card: Card, args: Args) -> Any:
     from datasets import Dataset
     from tqdm import tqdm
 
-    made = data.rows(dialogues, world, chat, card.role, card.system)
+    made = data.rows(dialogues, world, chat, card.role, card.system, card.rules)
     bar = tqdm(made, desc="tokens", total=len(dialogues), disable=not args.progress, leave=False)
     return Dataset.from_dict(data.columns(bar, args.max_length))
 
