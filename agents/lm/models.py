@@ -71,6 +71,14 @@ def card_of(source: str | Path) -> Card:
         raise DataError(f"{path} is not the card of a model: {error}; delete it") from error
 
 
+def name_of(folder: Path) -> str:
+    """The name of a run or model, with 12 hex digits of its content."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    digest = weights.content_name(str(folder), config, None).rpartition("@")[2]
+    parent = folder.resolve().parent if folder.name == FINAL else folder.resolve()
+    return f"{parent.name}@{digest}"
+
+
 def save(model: Any, tokenizer: Any, card: Card, folder: Path) -> None:
     """Writes weights, tokenizer and card; the folder is replaced whole."""
     partial = folder.with_name(f".{folder.name}.partial")

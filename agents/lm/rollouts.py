@@ -22,7 +22,8 @@ class Played:
 
     ids: (T,) all tokens, up to the end of its last turn.
     own: (T,) those that the model drew. logprobs: (T,) of these, at temperature 1; 0 elsewhere.
-    ends: place of the last token of each turn. exchanges: the turns.
+    ends: place of the last token of each turn of the model. rewards: of each of these turns.
+    exchanges: the turns of the conversation.
     user_id: row of the world's population. fault: who first could not be understood.
     words: (speaker, words) of all that was said.
     """
@@ -31,20 +32,23 @@ class Played:
     own: list[bool]
     logprobs: list[float]
     ends: list[int] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     user_id: int = -1
     fault: Fault = "neither"
     words: list[tuple[str, str]] = field(default_factory=list)
 
     @property
-    def rewards(self) -> list[float]:
-        """Of each turn."""
-        return [exchange.reward for exchange in self.exchanges]
-
-    @property
     def total(self) -> float:
         """The return."""
-        return float(sum(self.rewards))
+        return float(sum(exchange.reward for exchange in self.exchanges))
+
+    def conclude(self, talk: Conversations, conversation: int) -> None:
+        """Takes over what is known of a conversation that is over."""
+        self.exchanges = talk.exchanges[conversation]
+        self.user_id = talk.persons[conversation].user_id
+        self.fault = talk.fault(conversation)
+        self.words = talk.past[conversation]
 
     @property
     def row(self) -> Row:
@@ -121,8 +125,6 @@ def play(
             pieces[i] = piece
     model.train(training)
     for i, one in enumerate(played):
-        one.exchanges = talk.exchanges[i]
-        one.user_id = talk.persons[i].user_id
-        one.fault = talk.fault(i)
-        one.words = talk.past[i]
+        one.conclude(talk, i)
+        one.rewards = [exchange.reward for exchange in one.exchanges]
     return played

@@ -171,6 +171,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         max_length=args.max_length,
+        pad_to_multiple_of=32,  # few shapes: kernels are compiled for each
         loss_type="nll" if args.lora else "chunked_nll",
         num_train_epochs=args.epochs,
         per_device_train_batch_size=args.batch_size,

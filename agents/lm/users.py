@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ class PlayedUser:
         self.model, self.chat, self.name, self.rules = model, chat, name, rules
         self.temperature, self.seed, self.max_turn = temperature, seed, max_turn
         self._played: list[Played] = []
+        self._turns: list[list[int]] = []  # which of each conversation's turns it answered
         self._places: dict[int, int] = {}
         self._writer: Writer | None = None
 
@@ -62,6 +64,7 @@ class PlayedUser:
 
         self._places = {id(person): i for i, person in enumerate(persons)}
         self._played = [Played([], [], []) for _ in persons]
+        self._turns = [[] for _ in persons]
         self._writer = Writer(
             self.model,
             len(persons),
@@ -91,20 +94,24 @@ class PlayedUser:
             one.own += [False] * len(pieces[i]) + [True] * len(wrote.ids)
             one.logprobs += [0.0] * len(pieces[i]) + wrote.logprobs
             one.ends.append(len(one.ids) - 1)
+            self._turns[i].append(situation.turn)
             turns[i] = _heard(self.chat.text(wrote.ids), situation)
         self.model.train(training)
         return [turns[self._places[id(situation.person)]] for situation in situations]
 
     def played(self, talk: Conversations) -> list[Played]:
-        """The tokens of the users' side of conversations that are over; rewards are shared.
+        """The tokens of the users' side of conversations that are over; the rewards are those of
+        the conversation, for both play for one goal (GoRecDial).
 
         A turn to which the recommender was not understood is none of the user's: its reward counts
         with the user's turn before, or with the first.
         """
-        for i, one in enumerate(self._played):
-            one.exchanges = talk.exchanges[i]
-            one.user_id = talk.persons[i].user_id
-            one.fault, one.words = talk.fault(i), talk.past[i]
+        for i, (one, turns) in enumerate(zip(self._played, self._turns, strict=True)):
+            one.conclude(talk, i)
+            one.rewards = [0.0] * len(turns)
+            for number, exchange in enumerate(one.exchanges, 1):
+                if turns:
+                    one.rewards[max(0, bisect_right(turns, number) - 1)] += exchange.reward
         return self._played
 
     def _piece(self, one: Played, situation: Situation) -> list[int]:

@@ -27,6 +27,29 @@ from crs_gym.users import UserModel
 _CHUNK = 256
 
 
+# arguments of crs/Dialogue-v0 that are about words, not about what is done
+_OF_WORDS = ("user", "observation", "variants", "max_length")
+
+
+def in_acts(env_id: str, env_kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The environment in which the same acts have the same consequences, and its arguments.
+
+    That of `crs/Dialogue-v0` with ICER users is `crs/Icer-v0`: what templates say is understood as
+    the act that it stands for. Any other is itself.
+
+    Raises:
+        ValueError: `crs/Dialogue-v0` with other users, who decide by words.
+    """
+    if env_id != "crs/Dialogue-v0":
+        return env_id, dict(env_kwargs)
+    if (user := env_kwargs.get("user", "icer")) != "icer":
+        raise ValueError(
+            f"policies that say acts can be played against ICER users alone, not user={user!r}: "
+            "agents.lm.evaluate plays those that write words"
+        )
+    return "crs/Icer-v0", {k: v for k, v in env_kwargs.items() if k not in _OF_WORDS}
+
+
 def make_env(env_id: str, env_kwargs: Mapping[str, Any] | None, split: str) -> IcerEnv:
     """The unwrapped environment, with the users of `split`.
 
@@ -72,7 +95,7 @@ def result_of(
         left=episodes.left.tolist(),
         utilities=[round(float(x), 6) for x in episodes.utility],
         wall_seconds=round(wall_seconds, 3),
-        command=fields.pop("command", [_relative(word) for word in sys.argv]),
+        command=fields.pop("command", [relative(word) for word in sys.argv]),
         **fields,
     )
 
@@ -103,7 +126,8 @@ def benchmark(
     """
     kwargs = dict(env_kwargs or {})
     with connected(ray) if ray is not None else nullcontext() as cluster:
-        train, env = (make_env(env_id, kwargs, split) for split in ("train", "evaluation"))
+        played = in_acts(env_id, kwargs)
+        train, env = (make_env(*played, split) for split in ("train", "evaluation"))
         simulators = train.core.simulator, env.core.simulator
         inference, keys = env.core.inference, evaluation_keys(seed, episodes)
         arguments = policies, *simulators, inference, keys, _CHUNK, progress
@@ -142,6 +166,6 @@ def _play_here(
         yield Played(policy.name, episodes, time.perf_counter() - begun, machine())
 
 
-def _relative(word: str) -> str:
-    # result files travel: they say what was run, not where it lay
+def relative(word: str) -> str:
+    """A word of a command without a folder of this machine: result files travel."""
     return Path(word).name if Path(word).is_absolute() else word
