@@ -73,7 +73,10 @@ def test_build_show_benchmark_and_leaderboard(tmp_path, capsys, monkeypatch):
         (["world", "show", "atlantis"], "unknown world 'atlantis'"),
         (["benchmark", "--policies", "wizard"], "unknown policy 'wizard'; there are random"),
         (["benchmark", "--env", "crs/None-v0"], "unknown environment.*crs/Icer-v0"),
-        (["benchmark", "--env", "crs/Dialogue-v0"], "there are crs/Icer-v0, crs/IcerMacro-v0$"),
+        (
+            ["benchmark", "--env", "crs/Dialogue-v0", "--env-kwargs", '{"user": "lm:x"}'],
+            "ICER users alone, not user='lm:x'",
+        ),
         (["benchmark", "--env-kwargs", "{"], "--env-kwargs is not JSON"),
         (["world", "build", "movielens", "nowhere", "-o", "x.world"], "nowhere"),
     ],

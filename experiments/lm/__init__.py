@@ -1,0 +1,1 @@
+"""Language models that learn to recommend: experiments."""

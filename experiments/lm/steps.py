@@ -1,0 +1,172 @@
+"""The steps of training a recommender that writes: each is skipped where it was done before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.lm import botplay, evaluate, grpo, models, ppo, sft
+from crs_gym.evaluation import Result
+from crs_gym.evaluation.benchmark import benchmark
+from crs_gym.evaluation.results import read as read_result
+from crs_gym.evaluation.results import write as write_result
+from crs_gym.world import World
+
+REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
+ENV = "crs/Dialogue-v0"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, and how long.
+
+    world: bundled name or world file. dialogues: of the data set that supervised training reads.
+    runs: folder of data and models. results: folder of results. episodes: evaluation users.
+    sft_epochs, updates, learning rates: as of the learners.
+    """
+
+    world: str
+    runs: Path
+    results: Path
+    dialogues: int = 32_000
+    episodes: int = 1000
+    sft_epochs: float = 4.0
+    updates: int = 200
+    workers: int = 2
+    progress: bool = True
+
+    @property
+    def data(self) -> Path:
+        return self.runs / "dialogues"
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Of a run."""
+        return self.runs / f"{name}-{seed}"
+
+
+def make_data(plan: Plan, world: World) -> Path:
+    """Dialogues of the ICER recommender with training users whom it does not know."""
+    from crs_gym.generation.run import generate
+    from crs_gym.generation.settings import Settings
+
+    settings = Settings(
+        world=world.hash,
+        dialogues=plan.dialogues,
+        prior="cold",
+        threshold=0.4,
+        queries="either",
+        offer="acceptance",
+        draws=128,
+    )
+    generate(world, plan.data, settings, workers=plan.workers, progress=plan.progress)
+    return plan.data
+
+
+def supervised(plan: Plan, seed: int, role: str = "recommender") -> Path:
+    """A recommender, or a user, that says what those of the data set say."""
+    name = "sft" if role == "recommender" else "sft-user"
+    sft.train(
+        sft.Args(
+            data=plan.data,
+            out=plan.folder(name, seed),
+            role=role,  # type: ignore[arg-type]
+            seed=seed,
+            epochs=plan.sft_epochs if role == "recommender" else plan.sft_epochs / 2,
+            bf16=True,
+            resume=True,
+            progress=plan.progress,
+        )
+    )
+    return plan.folder(name, seed)
+
+
+def untrained(plan: Plan, seed: int) -> Path:
+    """The decoder as it is before supervised training."""
+    from agents.lm.tiny import build_model
+
+    folder = plan.folder("untrained", seed)
+    if not folder.is_dir():
+        tokenizer, model = models.load(plan.folder("sft", seed) / models.FINAL)
+        size = model.config
+        shape = size.hidden_size, size.num_hidden_layers, size.num_attention_heads
+        models.save(build_model(tokenizer, *shape, seed), tokenizer, models.Card(), folder)
+    return folder
+
+
+def reinforced(plan: Plan, learner: str, seed: int, **changes: Any) -> Path:
+    """A recommender trained further by talking: ppo-turns, ppo-dialogues or grpo.
+
+    changes: arguments of the learner that differ from its defaults; `name` of the run.
+    """
+    out = plan.folder(changes.pop("name", learner), seed)
+    common: dict[str, Any] = {
+        "model": str(plan.folder("sft", seed)),
+        "world": plan.world,
+        "out": out,
+        "seed": seed,
+        "updates": plan.updates,
+        "resume": True,
+        "progress": plan.progress,
+        **changes,
+    }
+    if learner == "grpo":
+        grpo.train(grpo.Args(**common))
+    else:
+        ppo.train(ppo.Args(**common, variant=learner.removeprefix("ppo-")))  # type: ignore[arg-type]
+    return out
+
+
+def self_played(plan: Plan, seed: int, rounds: int, updates: int) -> tuple[Path, Path]:
+    """Recommender and user, trained in turn against pools of each other's past versions."""
+    return botplay.train(
+        botplay.Args(
+            model=str(plan.folder("sft", seed)),
+            user_model=str(plan.folder("sft-user", seed)),
+            world=plan.world,
+            out=plan.folder("botplay", seed),
+            seed=seed,
+            rounds=rounds,
+            updates=updates,
+            resume=True,
+            progress=plan.progress,
+        )
+    )
+
+
+def evaluated(
+    plan: Plan, model: Path, policy: str, seed: int, user: str = "icer", temperature: float = 1.0
+) -> Result:
+    """What a model scores; a result that is there already is read."""
+    name = f"{policy}-{seed}-{Path(user).name}-{plan.episodes}-{temperature:g}"
+    marker = plan.runs / "evaluated" / name
+    if marker.is_file():
+        return read_result(plan.results / marker.read_text(encoding="utf-8"))
+    result = evaluate.evaluate(
+        evaluate.Args(
+            model=model,
+            policy=policy,
+            user=user,
+            supervised=plan.folder("sft", seed),
+            world=plan.world,
+            episodes=plan.episodes,
+            training_seed=seed,
+            temperature=temperature,
+            out=plan.results,
+            progress=plan.progress,
+        )
+    )
+    path = write_result(result, plan.results)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(str(path.relative_to(plan.results)), encoding="utf-8")
+    return result
+
+
+def references(plan: Plan, policies: Sequence[str] = REFERENCES) -> list[Result]:
+    """Policies that say acts, on the same users."""
+    kwargs = {"world": plan.world}
+    results = benchmark(ENV, policies, plan.episodes, 0, kwargs, progress=plan.progress)
+    for result in results:
+        write_result(result, plan.results)
+    return results
