@@ -81,7 +81,7 @@ def test_labels_hide_what_is_not_the_models_own(dialogues, chat, small_world):
 def test_no_gradient_comes_from_the_other_sides_tokens(dialogues, chat, small_world):
     """The gradient of the loss with respect to each place's logits is zero where the next token is
     not the model's own, and not zero where it is."""
-    (row,) = data.rows([list(dialogues)[0]], small_world, chat, "recommender")
+    (row,) = data.rows([next(iter(dialogues))], small_world, chat, "recommender")
     model = build_model(chat.tokenizer, width=16, layers=1, heads=2)
     ids = torch.tensor(row.ids[None].astype(np.int64))
     labels = torch.tensor(data.columns([row], 1000)["labels"][0][None].astype(np.int64))
