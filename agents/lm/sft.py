@@ -67,7 +67,7 @@ class Args:
     """films that an act may name, for what it is told"""
     width: int = 128
     """of the tiny decoder's hidden state"""
-    layers: int = 2
+    layers: int = 3
     """of the tiny decoder"""
     heads: int = 4
     """of the tiny decoder"""

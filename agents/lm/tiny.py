@@ -30,6 +30,7 @@ from crs_gym.acts import (
     Reject,
 )
 from crs_gym.dialogue import STRUCTURE_TOKENS, VARIANTS, say, say_response
+from crs_gym.dialogue.grammar import escape
 from crs_gym.dialogue.lexicon import unique_names
 from crs_gym.world import World
 
@@ -86,9 +87,9 @@ def build_tokenizer(world: World, texts: Sequence[str] = (), subwords: int = 150
     tokenizer.pre_tokenizer = split
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in special])
-    tokenizer.add_tokens(
-        [AddedToken(name, normalized=False) for name in (*STRUCTURE_TOKENS, *titles)]
-    )
+    # in structured turns some titles are written with escapes
+    spellings = dict.fromkeys([*STRUCTURE_TOKENS, *titles, *map(escape, titles)])
+    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in spellings])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,

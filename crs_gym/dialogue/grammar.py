@@ -99,7 +99,7 @@ def format_turn(act: _Act, words: str, world: World) -> str:
     items, wish = _parts(act)
     named = (names.attributes[wish[0]], wish[1]) if wish else None
     action = _action(type(act), [names.films[item] for item in items], named)
-    marked = _mark(_escape(words), [_escape(world.label(item)) for item in items])
+    marked = _mark(escape(words), [escape(world.label(item)) for item in items])
     return f"{action}<response>{marked}</response>"
 
 
@@ -154,8 +154,8 @@ def _action(act: type[_Act], films: Sequence[str], wish: tuple[str, int] | None)
     if wish:
         name, direction = wish
         tag = "more" if direction > 0 else "less"
-        action += f"<{tag}>{_escape(name)}</{tag}>"
-    action += "".join(_TITLE.format(_escape(film)) for film in films)
+        action += f"<{tag}>{escape(name)}</{tag}>"
+    action += "".join(_TITLE.format(escape(film)) for film in films)
     return f"<action>{action}</action>"
 
 
@@ -268,7 +268,8 @@ def _mark(words: str, titles: Sequence[str]) -> str:
     return re.sub(pattern, lambda match: _TITLE.format(match[0]), words)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """The text as it is written in structured turns."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

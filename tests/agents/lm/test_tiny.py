@@ -117,3 +117,13 @@ def test_sizes_are_one_to_ten_million_parameters(width, layers, heads, low, high
 def test_a_width_that_the_heads_do_not_divide_is_refused():
     with pytest.raises(ValueError, match="multiple of twice"):
         build_model(TOKENIZER, width=50, heads=4)
+
+
+def test_titles_are_one_token_in_structured_turns_too():
+    escaped = [i for i in range(WORLD.n_items) if "&" in WORLD.label(i)]
+    assert escaped
+    for item in escaped:
+        act = Recommendation((item,))
+        tokens = TOKENIZER.convert_ids_to_tokens(_ids(format_turn(act, "This one.", WORLD)))
+        assert tokens[:3] == ["<action>", "<recommend>", "<movie_title>"]
+        assert tokens[4] == "</movie_title>"
