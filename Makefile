@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test core-test test-oldest rllib lint lock clean
+.PHONY: help install demo lm-demo test core-test test-oldest rllib lint lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ install: $(stamp)  ## make .venv and install crs-gym with EXTRAS into it
 
 demo: install  ## play the demo; WORLD=... picks another world
 	@$(VENV)/bin/python -m experiments.demo $(if $(WORLD),--world $(WORLD))
+
+lm-demo: install  ## train a language model that recommends, by imitation and then by PPO
+	@$(VENV)/bin/python -m experiments.lm.demo $(if $(WORLD),--world $(WORLD))
 
 test: install  ## run the tests
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)

@@ -1,0 +1,146 @@
+"""Recommenders that write: untrained, supervised, and trained further by talking; with intervals.
+
+    python -m experiments.lm.compare                 # all there is, 5 seeds; goes on where it stopped
+    python -m experiments.lm.compare --seeds 1 --learners ppo-turns
+
+The question: do PPO and GRPO end above a fully trained supervised model, on users whom neither met?
+And how close do they come to the ICER recommender, which knows the user model? Every model is a
+decoder of about a million parameters, trained from nothing on one core for each seed: supervised on
+dialogues of the ICER recommender, then by conversations with ICER users in words. All are measured
+on the same evaluation users, at temperature 1 and 0 alike; differences are paired by user, their 95%
+intervals clustered by user and seed. Finished steps are kept in `runs`, results in `results`.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from crs_gym.evaluation import Result, Scores, paired_difference, render_rich
+from crs_gym.world import DEFAULT_WORLD, load_world
+from experiments.lm import steps
+from experiments.lm.steps import Plan
+
+LEARNERS = ("ppo-turns", "ppo-dialogues", "grpo")
+
+
+@dataclass
+class Args:
+    """Trains, evaluates on fixed evaluation users, and compares."""
+
+    world: str = DEFAULT_WORLD
+    """bundled name or world file"""
+    seeds: int = 5
+    """training seeds"""
+    first_seed: int = 0
+    """the first of them"""
+    learners: tuple[str, ...] = LEARNERS
+    """of these, which train further: ppo-turns, ppo-dialogues, grpo"""
+    dialogues: int = 32_000
+    """that supervised training reads"""
+    sft_epochs: float = 3.0
+    """passes over them at most"""
+    updates: int = 150
+    """of each learner, of 64 conversations"""
+    episodes: int = 1000
+    """evaluation users"""
+    temperatures: tuple[float, ...] = (1.0, 0.0)
+    """of sampling when measured"""
+    runs: Path = Path("runs/lm")
+    """where data and models go"""
+    results: Path = Path(__file__).parent / "results"
+    """where results go"""
+    table: bool = True
+    """print and write the table at the end"""
+
+
+def plan_of(args: Args) -> Plan:
+    return Plan(
+        world=args.world,
+        runs=args.runs,
+        results=args.results,
+        dialogues=args.dialogues,
+        episodes=args.episodes,
+        sft_epochs=args.sft_epochs,
+        updates=args.updates,
+    )
+
+
+def main(args: Args) -> None:
+    """Trains and measures seed by seed, then compares all."""
+    plan = plan_of(args)
+    world = load_world(args.world)
+    steps.make_data(plan, world)
+    measured: list[Result] = []
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
+        steps.supervised(plan, seed)
+        models = {"lm-untrained": steps.untrained(plan, seed), "lm-sft": plan.folder("sft", seed)}
+        for learner in args.learners:
+            models[f"lm-{learner}"] = steps.reinforced(plan, learner, seed)
+        for policy, folder in models.items():
+            for temperature in args.temperatures:
+                measured.append(
+                    steps.evaluated(plan, folder, policy, seed, temperature=temperature)
+                )
+    if args.table:
+        write_table(measured, steps.references(plan), args.results)
+
+
+def write_table(measured: list[Result], references: list[Result], folder: Path) -> None:
+    """Prints the table and the differences, and writes them."""
+    everything = [*references, *measured]
+    Console().print(render_rich(everything))
+    groups: dict[tuple[str, float], list[Result]] = {}
+    for result in measured:
+        groups.setdefault((result.policy, result.policy_kwargs["temperature"]), []).append(result)
+    report: dict[str, dict[str, object]] = {}
+    for (policy, temperature), results in groups.items():
+        mine = scores(results)
+        rows: dict[str, object] = {
+            "seeds": len(results),
+            "return": float(mine.mean()),
+            **{
+                name: float(np.mean([r.extra[name] for r in results]))
+                for name in ("understood", "legal", "faithful", "dist4", "perplexity")
+                if all(name in r.extra for r in results)
+            },
+        }
+        others = [(r.policy, [r]) for r in references]
+        others += [(f"{p}@{t:g}", rs) for (p, t), rs in groups.items() if p == "lm-sft"]
+        for name, theirs in others:
+            if len(theirs) in (1, len(results)):
+                found = paired_difference(mine, scores(theirs))
+                rows[f"less {name}"] = found._asdict()
+                print(
+                    f"{policy}@{temperature:g} - {name:14} "
+                    f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+                )
+        report[f"{policy}@{temperature:g}"] = rows
+    path = folder / "compare.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(path)
+
+
+def scores(results: list[Result]) -> Scores:
+    """The scores of one policy's training seeds on the same users."""
+    ordered = sorted(results, key=lambda r: r.training_seed or 0)
+    first = ordered[0]
+    return Scores(
+        np.array([r.scores for r in ordered]),
+        np.array(first.user_ids),
+        np.array(first.episode_seeds),
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))
