@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,12 @@ class Card:
     role: Role = "recommender"
     system: str = ""
     world: str = ""
+
+
+def find(source: str | Path) -> str:
+    """The model that is meant: the finished one where a run's folder is named, else as it is."""
+    final = Path(source).expanduser() / FINAL
+    return str(final) if final.is_dir() else str(source)
 
 
 def load(source: str | Path) -> tuple[Any, Any]:
@@ -158,6 +166,22 @@ def lora(rank: int) -> Any:
 def merged(model: Any) -> Any:
     """The model with LoRA's matrices added to its weights; itself where there are none."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+@contextmanager
+def logits_at(model: Any, places: tuple[Any, Any]) -> Iterator[None]:
+    """Within it, a causal model's logits are those of N places alone, as (N, V).
+
+    For a small model the head is a large part of the work, and most places are not needed.
+
+    places: rows and columns (N,) of the hidden states (B, T, d).
+    """
+    head = model.get_output_embeddings()
+    handle = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][places],))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def callbacks(args: Any) -> list[Any]:
