@@ -180,10 +180,11 @@ class Learner:
         found: list[dict[str, float]] = []
         for _ in range(args.epochs):
             order = torch.from_numpy(draws.permutation(len(played))).to(device)
-            for rows in order.split(args.minibatch_size):
-                found.append(self._step(dialogues, rollout, rows, update < args.value_warmup))
-            steps = len(order) // args.minibatch_size
-            if np.mean([x["approx_kl"] for x in found[-steps:]]) > args.target_kl:
+            parts = order.split(args.minibatch_size)
+            found += [
+                self._step(dialogues, rollout, rows, update < args.value_warmup) for rows in parts
+            ]
+            if np.mean([x["approx_kl"] for x in found[-len(parts) :]]) > args.target_kl:
                 break
         turns = [exchange for one in played for exchange in one.exchanges]
         figures = {
@@ -258,9 +259,8 @@ class Learner:
             "explained": explained,
             "grad_norm": norm,
         }
-        return dict(
-            zip(figures, self._mean([float(x.detach()) for x in figures.values()]), strict=True)
-        )
+        means = self._mean([float(x.detach()) for x in figures.values()])
+        return dict(zip(figures, means, strict=True))
 
     @contextmanager
     def _as_it_was(self) -> Iterator[Any]:
@@ -281,7 +281,7 @@ class Learner:
 def train(start: Start, args: Args) -> Any:
     """Trains, from the newest checkpoint on where there is one; the language model."""
     learner = Learner(start, args)
-    main = learner.accelerator.is_main_process
+    main = models.is_main()
     first = states.restore(args.out, learner.whole, learner.optimiser)
     watch = start.watch() if main else None
     try:

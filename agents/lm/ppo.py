@@ -24,6 +24,7 @@ import tyro
 from agents.lm import models
 from agents.lm.args import RLArgs
 from agents.lm.models import FINAL
+from crs_gym.extras import needs
 
 
 @dataclass
@@ -63,29 +64,16 @@ def train(args: Args) -> Path:
         ValueError, OSError: arguments or a model that cannot be used; the message says what helps.
         FileExistsError: `out` holds a run, and `resume` is not set.
     """
-    from crs_gym.extras import needs
-    from crs_gym.language import weights
-
     needs("trl", "lm")
+    final, settings = args.out / FINAL, models.settings(args)
     check(args)
-    on_cpu = weights.find_device(args.device).type == "cpu"
-    from accelerate import PartialState
-
-    processes = PartialState(cpu=on_cpu)
-    if args.batch_size % (processes.num_processes * args.minibatch_size):
-        raise ValueError(
-            f"batch_size {args.batch_size} is not a multiple of minibatch_size "
-            f"{args.minibatch_size} for each of {processes.num_processes} processes"
-        )
-    final = args.out / FINAL
-    if processes.is_main_process:
-        models.begin(args.out, models.settings(args), args.resume)
-    processes.wait_for_everyone()
     if (final / "config.json").is_file():
+        models.begin(args.out, settings, args.resume)
         return final
     from agents.lm.starting import Start
 
     start = Start.of(args)
+    models.begin(args.out, settings, args.resume)
     if args.variant == "turns":
         from agents.lm import per_turn
 
@@ -94,9 +82,8 @@ def train(args: Args) -> Path:
         from agents.lm import whole_dialogues
 
         model = whole_dialogues.train(start, args)
-    if processes.is_main_process:
+    if models.is_main():
         models.save(models.merged(model), start.tokenizer, start.card, final)
-    processes.wait_for_everyone()
     return final
 
 
@@ -109,6 +96,12 @@ def check(args: Args) -> None:
     for name in ("learning_rate", "temperature", "clip"):
         if not getattr(args, name) > 0:
             raise ValueError(f"{name} must be above 0, not {getattr(args, name)}")
+    share = models.processes() * args.minibatch_size
+    if args.batch_size % share:
+        raise ValueError(
+            f"batch_size {args.batch_size} is not a multiple of {share}, a minibatch for each of "
+            f"{models.processes()} process(es)"
+        )
     if args.kl_coef < 0 or args.seed < 0:
         raise ValueError("kl_coef and seed must be at least 0")
     if args.variant == "dialogues" and args.learning_rate > _HIGHEST_RATE:

@@ -11,7 +11,7 @@ import numpy as np
 from agents.lm import models
 from agents.lm.arena import Arena
 from agents.lm.args import RLArgs
-from agents.lm.chats import ChatFormat, check_marks
+from agents.lm.chats import ChatFormat
 from agents.lm.models import Card
 from agents.lm.rollouts import Played
 from agents.lm.watching import Watch
@@ -47,26 +47,10 @@ class Start:
         device = weights.find_device(args.device)
         if device.type == "cpu":
             torch.set_num_threads(args.torch_threads)
-        source = models.find(args.model)
-        tokenizer, model = models.load(source)
-        check_marks(tokenizer)
-        card = models.card_of(source)
-        if card.role != "recommender":
-            raise ValueError(f"{source} was trained to play the {card.role}, not a recommender")
         arena = Arena.of(args.world, args.user, args.env_kwargs, args.seed)
-        if card.world not in ("", arena.world.hash):
-            raise ValueError(
-                f"{source} knows the films of world {card.world}, and {args.world} is "
-                f"{arena.world.hash}: give --world the one that its dialogues were made in"
-            )
-        return cls(
-            args,
-            arena,
-            tokenizer,
-            with_lora(model, args.lora),
-            ChatFormat(tokenizer),
-            card,
-        )
+        tokenizer, model, card = models.load_recommender(args.model, arena.world)
+        model = with_lora(model, args.lora)
+        return cls(args, arena, tokenizer, model, ChatFormat(tokenizer), card)
 
     def watch(self) -> Watch:
         """To validate and log with."""

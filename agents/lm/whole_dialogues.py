@@ -260,8 +260,7 @@ def _train(
     start: Start, args: Args, policy: Any, reference: Any, critic: Any, optimiser: Any, first: int
 ) -> None:
     config = _config(args, first)
-    main = config.process_index == 0
-    watch = start.watch() if main else None
+    watch = start.watch() if models.is_main() else None
     trained = nn.ModuleDict({"policy": policy, "critic": critic})
     try:
         if watch is not None:
@@ -284,7 +283,7 @@ def _train(
         )
         trainer.dataloader = trainer.accelerator.prepare(loader)
         trainer.train()
-        if main:
+        if models.is_main():
             models.write_history(trainer, args.out)
     finally:
         if watch is not None:
@@ -292,9 +291,7 @@ def _train(
 
 
 def _config(args: Args, first: int) -> Any:
-    from accelerate import PartialState
-
-    share = args.batch_size // PartialState().num_processes
+    share = args.batch_size // models.processes()
     return PPOConfig(
         output_dir=str(args.out / "trainer"),
         per_device_train_batch_size=share,
