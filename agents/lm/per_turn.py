@@ -1,0 +1,316 @@
+"""PPO with a reward for every turn (Schulman et al., 2017), on parts of TRL.
+
+Advantages (GAE) run over the recommender's own tokens alone: what follows the last token of a turn
+is the first of its next, whatever the user says in between. The reward of a turn is that of its
+last token; every token pays for its divergence from the model that was started from.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+from trl.experimental.ppo import AutoModelForCausalLMWithValueHead
+from trl.experimental.ppo.ppo_trainer import masked_mean, masked_whiten
+from trl.trainer.utils import disable_dropout_in_model, selective_log_softmax
+
+from agents.lm import models, states
+from agents.lm.rollouts import Played
+from agents.lm.starting import Start
+from crs_gym.language import weights
+
+if TYPE_CHECKING:
+    from agents.lm.ppo import Args
+
+
+class Dialogues(NamedTuple):
+    """B dialogues of at most T tokens, K of them the recommender's own, padded at the end.
+
+    ids: (B, T) tokens. seen: (B, T) 1 for these, 0 for padding. before: (B, T) bool, the places
+    that an own token follows. tokens: (B, K) the own ones. own: (B, K) bool, which of these there
+    are. ends: (B, K) bool, the last tokens of turns. rewards: (B, K) of turns, at their ends.
+    """
+
+    ids: torch.Tensor
+    seen: torch.Tensor
+    before: torch.Tensor
+    tokens: torch.Tensor
+    own: torch.Tensor
+    ends: torch.Tensor
+    rewards: torch.Tensor
+
+    @classmethod
+    def of(cls, played: Sequence[Played], pad: int) -> Dialogues:
+        """Of conversations that are over."""
+        count, long = len(played), max(len(one.ids) for one in played)
+        most = max(sum(one.own) for one in played)
+        ids, seen = np.full((count, long), pad), np.zeros((count, long), np.int64)
+        before = np.zeros((count, long), bool)
+        tokens, own = np.zeros((count, most), np.int64), np.zeros((count, most), bool)
+        ends, rewards = np.zeros((count, most), bool), np.zeros((count, most), np.float32)
+        for i, one in enumerate(played):
+            mine = np.array(one.own)
+            ids[i, : len(mine)], seen[i, : len(mine)] = one.ids, 1
+            before[i, : len(mine) - 1] = mine[1:]
+            tokens[i, : mine.sum()], own[i, : mine.sum()] = np.array(one.ids)[mine], True
+            last = np.cumsum(mine)[one.ends] - 1
+            ends[i, last], rewards[i, last] = True, one.rewards
+        return cls(*map(torch.from_numpy, (ids, seen, before, tokens, own, ends, rewards)))
+
+    def __getitem__(self, rows: Any) -> Dialogues:
+        """Some of them, no wider than they need be."""
+        some = [x[rows] for x in self]
+        long, most = int(some[1].sum(1).max()), int(some[4].sum(1).max())
+        return Dialogues(*(x[:, :long] for x in some[:3]), *(x[:, :most] for x in some[3:]))
+
+    def to(self, device: Any) -> Dialogues:
+        return Dialogues(*(x.to(device) for x in self))
+
+
+class Rollout(NamedTuple):
+    """What an update learns from, each (B, K): as of the policy that played, and what follows.
+
+    returns: what values are fitted to.
+    """
+
+    logprobs: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+
+
+def gae(
+    rewards: torch.Tensor, values: torch.Tensor, ends: torch.Tensor, decay: float
+) -> torch.Tensor:
+    """Generalised advantages, undiscounted, with a lambda of 1 within turns.
+
+    A turn is one decision, of which its first tokens decide the most and its last is rewarded.
+
+    Args:
+        rewards, values: (B, K), 0 beyond the end.
+        ends: (B, K) bool, the last tokens of turns.
+        decay: lambda from turn to turn.
+
+    Returns:
+        (B, K)
+    """
+    found = torch.zeros_like(values)
+    advantage = following = torch.zeros_like(values[:, 0])
+    for k in reversed(range(values.shape[1])):
+        kept = torch.where(ends[:, k], decay, 1.0)
+        advantage = rewards[:, k] + following - values[:, k] + kept * advantage
+        found[:, k], following = advantage, values[:, k]
+    return found
+
+
+def look(
+    model: Any, dialogues: Dialogues, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Log-probabilities of the own tokens and values before each, (B, K), 0 where there are none.
+
+    Args:
+        model: a causal model, or one of TRL's with a value head (else there are no values).
+    """
+    places = dialogues.before.nonzero(as_tuple=True)
+    inner = _unwrapped(model)
+    with models.logits_at(getattr(inner, "pretrained_model", inner), places):
+        result = model(input_ids=dialogues.ids, attention_mask=dialogues.seen, use_cache=False)
+    logits, values = (result[0], result[2]) if isinstance(result, tuple) else (result.logits, None)
+    tokens = dialogues.tokens[dialogues.own]
+    # it goes over its first axis one by one
+    logprobs = selective_log_softmax(logits.float()[None] / temperature, tokens[None])[0]
+    nothing = torch.zeros(dialogues.own.shape, device=logprobs.device)
+    spread = nothing.masked_scatter(dialogues.own, logprobs)
+    if values is None:
+        return spread, None
+    return spread, nothing.masked_scatter(dialogues.own, values[places].float())
+
+
+class Learner:
+    """The model with its values, the optimiser, and the model that was started from."""
+
+    def __init__(self, start: Start, args: Args) -> None:
+        self.start, self.args = start, args
+        on_cpu = weights.find_device(args.device).type == "cpu"
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if args.bf16 else "no")
+        disable_dropout_in_model(start.model)
+        self._reference: Any = None
+        if not args.lora:
+            self._reference = copy.deepcopy(start.model).eval().requires_grad_(False)
+            self._reference.to(self.accelerator.device)
+        model = AutoModelForCausalLMWithValueHead.from_pretrained(
+            start.model, summary_dropout_prob=0.0
+        )
+        torch.nn.init.zeros_(model.v_head.summary.weight)
+        torch.nn.init.zeros_(model.v_head.summary.bias)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimiser = torch.optim.Adam(trained, lr=args.learning_rate, eps=1e-5)
+        self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
+
+    @property
+    def whole(self) -> Any:
+        """The model with its values, however it is wrapped."""
+        return self.accelerator.unwrap_model(self.model)
+
+    @property
+    def policy(self) -> Any:
+        """The language model."""
+        return self.whole.pretrained_model
+
+    def play(self, update: int) -> list[Played]:
+        """The conversations of an update: row b is scenario update * batch_size + b."""
+        share = self.args.batch_size // self.accelerator.num_processes
+        first = update * self.args.batch_size + self.accelerator.process_index * share
+        return self.start.play(np.arange(first, first + share), self.policy)
+
+    def update(self, update: int) -> dict[str, float]:
+        """One rollout and what is learnt from it; its figures, over all processes."""
+        args, device = self.args, self.accelerator.device
+        played = self.play(update)
+        dialogues = Dialogues.of(played, int(self.start.tokenizer.pad_token_id)).to(device)
+        rollout, kl = self._assess(dialogues)
+        for group in self.optimiser.param_groups:
+            group["lr"] = args.learning_rate * (1 - 0.9 * update / args.updates)
+        draws = np.random.default_rng([args.seed, update, self.accelerator.process_index])
+        found: list[dict[str, float]] = []
+        for _ in range(args.epochs):
+            order = torch.from_numpy(draws.permutation(len(played))).to(device)
+            parts = order.split(args.minibatch_size)
+            found += [
+                self._step(dialogues, rollout, rows, update < args.value_warmup) for rows in parts
+            ]
+            if np.mean([x["approx_kl"] for x in found[-len(parts) :]]) > args.target_kl:
+                break
+        turns = [exchange for one in played for exchange in one.exchanges]
+        figures = {
+            "reward": np.mean([one.total for one in played]),
+            "turns": len(turns) / len(played),
+            "understood": np.mean([exchange.heard.act is not None for exchange in turns]),
+            "kl": kl,
+            "entropy": -float(masked_mean(rollout.logprobs, dialogues.own)),
+            "steps": len(found),
+            **{name: np.mean([x[name] for x in found]) for name in found[0]},
+        }
+        means = self._mean(list(figures.values()))
+        return dict(zip(figures, means, strict=True)) | {"lr": self.optimiser.param_groups[0]["lr"]}
+
+    @torch.no_grad()
+    def _assess(self, dialogues: Dialogues) -> tuple[Rollout, float]:
+        """What there is to learn, and the divergence from the start, per token."""
+        args = self.args
+        logprobs, values = self._look_in_parts(self.model, dialogues)
+        with self._as_it_was() as reference:
+            before, _ = self._look_in_parts(reference, dialogues)
+        apart = logprobs - before
+        rewards = dialogues.rewards - args.kl_coef * apart
+        advantages = gae(rewards, values, dialogues.ends, args.gae_lambda)
+        returns = advantages + values
+        whitened = masked_whiten(advantages, dialogues.own)
+        return Rollout(logprobs, whitened, returns), float(masked_mean(apart, dialogues.own))
+
+    def _look_in_parts(self, model: Any, dialogues: Dialogues) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `look`, a minibatch at a time."""
+        logprobs, values = torch.zeros(2, *dialogues.own.shape, device=dialogues.ids.device)
+        for rows in torch.arange(len(values)).split(self.args.minibatch_size):
+            with self.accelerator.autocast():
+                found = look(model, dialogues[rows], self.args.temperature)
+            for whole, part in zip((logprobs, values), found, strict=True):
+                if part is not None:
+                    whole[rows, : part.shape[1]] = part
+        return logprobs, values
+
+    def _step(
+        self, dialogues: Dialogues, rollout: Rollout, rows: torch.Tensor, values_only: bool
+    ) -> dict[str, float]:
+        """A step of Adam on some of the dialogues."""
+        args = self.args
+        some = dialogues[rows]
+        old, advantages, returns = (x[rows, : some.own.shape[1]] for x in rollout)
+        with self.accelerator.autocast():
+            logprobs, values = look(self.model, some, args.temperature)
+        assert values is not None
+        ratio = torch.exp(logprobs - old)
+        clipped = ratio.clamp(1 - args.clip, 1 + args.clip)
+        gain = masked_mean(torch.min(ratio * advantages, clipped * advantages), some.own)
+        misfit = masked_mean(torch.square(values - returns), some.own)
+        self.accelerator.backward(args.value_coef * misfit - (0.0 if values_only else gain))
+        if values_only:
+            for parameter in self.policy.parameters():
+                parameter.grad = None
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), args.max_grad_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        with torch.no_grad():
+            apart = masked_mean(ratio - 1 - (logprobs - old), some.own)
+            outside = masked_mean((ratio != clipped).float(), some.own)
+            explained = 1 - misfit / masked_mean(
+                torch.square(returns - masked_mean(returns, some.own)), some.own
+            )
+        figures = {
+            "approx_kl": apart,
+            "clipped": outside,
+            "gain": gain,
+            "value_loss": misfit,
+            "explained": explained,
+            "grad_norm": norm,
+        }
+        means = self._mean([float(x.detach()) for x in figures.values()])
+        return dict(zip(figures, means, strict=True))
+
+    @contextmanager
+    def _as_it_was(self) -> Iterator[Any]:
+        """The model that was started from."""
+        if self._reference is not None:
+            yield self._reference
+        else:
+            with self.policy.disable_adapter():
+                yield self.policy
+
+    def _mean(self, values: Sequence[float]) -> list[float]:
+        """Over all processes."""
+        mine = torch.tensor([values], dtype=torch.float64, device=self.accelerator.device)
+        means: list[float] = self.accelerator.gather(mine).mean(0).tolist()
+        return means
+
+
+def train(start: Start, args: Args) -> Any:
+    """Trains, from the newest checkpoint on where there is one; the language model."""
+    learner = Learner(start, args)
+    main = models.is_main()
+    first = states.restore(args.out, learner.whole, learner.optimiser)
+    watch = start.watch() if main else None
+    try:
+        if watch is not None:
+            watch.forget(first)
+        with tqdm(
+            total=args.updates, initial=first, unit="update", disable=not (args.progress and main)
+        ) as bar:
+            for update in range(first, args.updates + 1):
+                if watch is not None and (update == 0 or watch.due(update)):
+                    watch.validate(learner.policy, update)
+                    if update > first:
+                        states.save(
+                            args.out, learner.whole, learner.optimiser, update,
+                            args.keep_checkpoints,
+                        )  # fmt: skip
+                learner.accelerator.wait_for_everyone()
+                if update == args.updates:
+                    break
+                figures = learner.update(update)
+                bar.update()
+                bar.set_postfix(reward=figures["reward"], kl=figures["kl"])
+                if watch is not None:
+                    watch.log(figures, update + 1)
+    finally:
+        if watch is not None:
+            watch.close()
+    return learner.policy
+
+
+def _unwrapped(model: Any) -> Any:
+    return getattr(model, "module", model)

@@ -1,0 +1,82 @@
+"""What a reinforcement learner of language models starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agents.lm import models
+from agents.lm.arena import Arena
+from agents.lm.args import RLArgs
+from agents.lm.chats import ChatFormat
+from agents.lm.models import Card
+from agents.lm.rollouts import Played
+from agents.lm.watching import Watch
+from crs_gym.language import weights
+
+
+@dataclass
+class Start:
+    """A recommender to be trained, and whom it talks to.
+
+    args: of the run. arena: users. tokenizer, model: of Hugging Face, with LoRA's matrices if
+    these are asked for. chat: of the tokenizer. card: what the model was trained for.
+    """
+
+    args: RLArgs
+    arena: Arena
+    tokenizer: Any
+    model: Any
+    chat: ChatFormat
+    card: Card
+
+    @classmethod
+    def of(cls, args: RLArgs) -> Start:
+        """Loads all that arguments name.
+
+        Raises:
+            OSError: there is no such model.
+            ValueError: no such device, user or world; a tokenizer without a chat template or
+                without our tags; a model that plays users or knows another world's films.
+        """
+        import torch
+
+        device = weights.find_device(args.device)
+        if device.type == "cpu":
+            torch.set_num_threads(args.torch_threads)
+        arena = Arena.of(args.world, args.user, args.env_kwargs, args.seed)
+        tokenizer, model, card = models.load_recommender(args.model, arena.world)
+        model = with_lora(model, args.lora)
+        return cls(args, arena, tokenizer, model, ChatFormat(tokenizer), card)
+
+    def watch(self) -> Watch:
+        """To validate and log with."""
+        return Watch(self.args, self.arena, self.chat, self.card.system)
+
+    def play(self, scenarios: Sequence[int] | np.ndarray, model: Any) -> list[Played]:
+        """Training conversations; what is drawn in them follows from the seed and the first."""
+        args = self.args
+        drawn = np.random.SeedSequence([args.seed, int(scenarios[0])]).generate_state(1)
+        return self.arena.play(
+            scenarios,
+            model,
+            self.chat,
+            system=self.card.system,
+            temperature=args.temperature,
+            seed=int(drawn[0]),
+            max_turn=args.max_turn,
+        )
+
+
+def with_lora(model: Any, rank: int) -> Any:
+    """The model with LoRA's matrices on its linear layers; itself for rank 0."""
+    config = models.lora(rank)
+    if config is None:
+        return model
+    from peft import get_peft_model
+
+    config.modules_to_save = None  # our tags are known already
+    return get_peft_model(model, config)

@@ -1,0 +1,322 @@
+"""Whose tokens are learnt from, what each is rewarded with, and that a killed run ends the same."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl.experimental.ppo", reason="PPO stands on TRL's")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from agents import store  # noqa: E402
+from agents.lm import per_turn, ppo, whole_dialogues  # noqa: E402
+from agents.lm.per_turn import Dialogues, gae, look  # noqa: E402
+from agents.lm.rollouts import Played  # noqa: E402
+from agents.lm.starting import Start  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+BATCH = 8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _offline():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def arguments(taught, world_file):
+    def of(out, **changed):
+        base = ppo.Args(
+            model=str(taught), out=out, world=world_file, seed=3, updates=2, batch_size=BATCH,
+            minibatch_size=4, epochs=2, learning_rate=3e-4, max_turn=12, validate_every=1,
+            validation_episodes=BATCH, device="cpu", progress=False,
+        )  # fmt: skip
+        return dataclasses.replace(base, **changed)
+
+    return of
+
+
+@pytest.fixture
+def start(arguments, tmp_path):
+    return Start.of(arguments(tmp_path / "run"))
+
+
+@pytest.fixture
+def dialogues(start):
+    """(what was played, the same as tensors)"""
+    played = start.play(range(BATCH), start.model)
+    return played, Dialogues.of(played, start.tokenizer.pad_token_id)
+
+
+@pytest.fixture
+def staged(start):
+    """(policy, stage, ids (B, 1 + T), which of these are there) with a rollout played."""
+    pad = whole_dialogues.own_pad(start.tokenizer, start.model)
+    stage = whole_dialogues.Stage(start, len(start.tokenizer), pad)
+    policy = whole_dialogues.Policy(start.model, stage)
+    queries = torch.arange(BATCH)[:, None] + stage.offset
+    with torch.no_grad():
+        made = policy.generate(queries, type("Config", (), {"temperature": 1.0}))
+    ids = made.sequences
+    return policy, stage, ids, torch.stack(made.scores, 1)
+
+
+def _own_logprobs(played):
+    return [[p for p, own in zip(one.logprobs, one.own, strict=True) if own] for one in played]
+
+
+# turns
+
+
+def test_logprobs_are_those_that_were_drawn_with(start, dialogues):
+    played, tensors = dialogues
+    logprobs, values = look(start.model, tensors, 1.0)
+    assert values is None
+    for i, drawn in enumerate(_own_logprobs(played)):
+        assert logprobs[i, : len(drawn)].tolist() == pytest.approx(drawn, abs=1e-4)
+        assert not logprobs[i, len(drawn) :].any()
+
+
+def test_logprobs_of_a_minibatch_are_those_of_the_batch(start, dialogues):
+    _, tensors = dialogues
+    rows = torch.tensor([5, 2])
+    part = tensors[rows]
+    whole, _ = look(start.model, tensors, 0.7)
+    some, _ = look(start.model, part, 0.7)
+    torch.testing.assert_close(some, whole[rows, : some.shape[1]], atol=1e-5, rtol=0)
+    assert part.ids.shape[1] == part.seen.sum(1).max()
+
+
+def test_tokens_rewards_and_ends_are_put_in_their_places(dialogues):
+    played, tensors = dialogues
+    for i, one in enumerate(played):
+        own = [token for token, mine in zip(one.ids, one.own, strict=True) if mine]
+        assert tensors.tokens[i, : len(own)].tolist() == own
+        assert tensors.own[i].sum() == len(own)
+        places = tensors.ends[i].nonzero().flatten().tolist()
+        assert [own[p] for p in places] == [one.ids[end] for end in one.ends]
+        assert tensors.rewards[i, places].tolist() == pytest.approx(one.rewards)
+        assert tensors.rewards[i].sum() == pytest.approx(one.total, abs=1e-5)
+        assert [one.own[int(p) + 1] for p in tensors.before[i].nonzero()] == [True] * len(own)
+
+
+def test_a_reward_of_each_turn_lies_at_its_last_own_token():
+    one = Played(
+        [1, 2, 5, 6, 7, 8, 5, 7], [False, False, True, True, False, False, True, True], [0.0] * 8,
+        ends=[3, 7],
+    )  # fmt: skip
+    one.exchanges = [type("Turn", (), {"reward": r}) for r in (-0.1, 0.9)]
+    made = Dialogues.of([one], 0)
+    assert made.rewards.tolist() == [pytest.approx([0, -0.1, 0, 0.9])]
+    assert made.ends.tolist() == [[False, True, False, True]]
+    assert made.before.nonzero()[:, 1].tolist() == [1, 2, 5, 6]
+
+
+def test_only_own_tokens_have_a_gradient(start, dialogues):
+    _, tensors = dialogues
+    embeddings = start.model.get_input_embeddings().weight
+    nothing = tensors._replace(
+        before=torch.zeros_like(tensors.before), own=torch.zeros_like(tensors.own)
+    )
+    logprobs, _ = look(start.model, nothing, 1.0)
+    (logprobs.sum() + 0 * embeddings.sum()).backward()
+    assert all(not p.grad.any() for p in start.model.parameters() if p.grad is not None)
+    logprobs, _ = look(start.model, tensors, 1.0)
+    logprobs.sum().backward()
+    assert embeddings.grad.norm() > 0
+
+
+def test_advantages_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(0)
+    ends = np.array([[0, 1, 0, 0, 1, 1], [0, 0, 1, 0, 0, 0]], bool)
+    there = np.array([[1] * 6, [1] * 3 + [0] * 3], bool)
+    rewards, values = rng.normal(size=(2, 2, 6)) * there
+    found = gae(*map(torch.from_numpy, (rewards, values, ends)), 0.6)
+    for row in range(2):
+        length = there[row].sum()
+        for t in range(length):
+            # the sum of all later errors, each weighed by the turns that end before it
+            expected, weight = 0.0, 1.0
+            for s in range(t, length):
+                following = values[row, s + 1] if s + 1 < length else 0.0
+                expected += weight * (rewards[row, s] + following - values[row, s])
+                weight *= 0.6 if ends[row, s] else 1.0
+            assert float(found[row, t]) == pytest.approx(expected)
+
+
+def test_an_update_begins_where_the_rollout_ended(arguments, tmp_path):
+    args = arguments(tmp_path / "run", epochs=1, minibatch_size=BATCH, learning_rate=1e-9)
+    learner = per_turn.Learner(Start.of(args), args)
+    found = learner.update(0)
+    assert found["approx_kl"] == pytest.approx(0, abs=1e-6)
+    assert found["kl"] == pytest.approx(0, abs=1e-6)
+    assert found["clipped"] == 0
+    assert found["steps"] == 1
+
+
+def test_a_warm_up_leaves_the_policy_as_it_is(arguments, tmp_path):
+    args = arguments(tmp_path / "run", value_warmup=1, kl_coef=0.0)
+    learner = per_turn.Learner(Start.of(args), args)
+    before = {k: v.clone() for k, v in learner.policy.state_dict().items()}
+    assert learner.update(0)["kl"] == 0
+    assert all(torch.equal(v, before[k]) for k, v in learner.policy.state_dict().items())
+    assert learner.whole.v_head.summary.weight.any()
+    learner.update(1)
+    assert not all(torch.equal(v, before[k]) for k, v in learner.policy.state_dict().items())
+
+
+# dialogues
+
+
+def test_a_point_mass_stands_on_every_token_that_is_not_the_recommenders(staged):
+    _, stage, ids, scores = staged
+    responses = ids[:, 1:]
+    own = stage.own(ids[:, 0], responses.shape[1])
+    logprobs = torch.log_softmax(scores, -1).gather(-1, responses[..., None])[..., 0]
+    assert torch.isfinite(scores).all()
+    assert not logprobs[~own].any()
+    played = list(stage.played.values())
+    for i, drawn in enumerate(_own_logprobs(played)):
+        assert logprobs[i][own[i]].tolist() == pytest.approx(drawn, abs=1e-4)
+    assert (responses[:, -1] == stage.pad).all()
+    lengths = (responses != stage.pad).sum(1).tolist()
+    assert lengths == [len(one.ids) for one in played]
+
+
+def test_no_gradient_flows_from_the_users_tokens(staged):
+    policy, stage, ids, _ = staged
+    seen = ids != stage.pad
+    own = stage.own(ids[:, 0], ids.shape[1] - 1)
+
+    def norm(where):
+        policy.zero_grad()
+        logits = policy(ids.masked_fill(~seen, 0), seen).logits[:, :-1]
+        logprobs = torch.log_softmax(logits, -1).gather(-1, ids[:, 1:, None])[..., 0]
+        logprobs[where].sum().backward()
+        return sum(float(p.grad.norm()) for p in policy.parameters() if p.grad is not None)
+
+    assert norm(~own) == 0.0
+    assert norm(own) > 0.0
+
+
+def test_the_query_is_not_seen_and_padding_is_never_written(staged):
+    policy, stage, ids, scores = staged
+    seen = ids != stage.pad
+    own = stage.own(ids[:, 0], ids.shape[1] - 1)
+    assert scores[..., stage.pad][own].max() <= -1e8
+    other = ids.clone()
+    other[:, 0] += 1000
+    stage.played |= {n + 1000: one for n, one in stage.played.items()}
+    one, two = (policy(x.masked_fill(~seen, 0), seen).logits for x in (ids, other))
+    assert torch.equal(one, two)
+    critic = whole_dialogues.Critic(whole_dialogues._decoder(policy.causal))
+    hidden = [critic.backbone(input_ids=x, attention_mask=seen) for x in (ids, other)]
+    assert torch.equal(*(x.hidden_states[-1] for x in hidden))
+    assert hidden[0].hidden_states[-1].shape[:2] == ids.shape
+
+
+def test_the_reward_is_the_return_at_every_token(staged):
+    _, stage, ids, _ = staged
+    reward = whole_dialogues.Reward(stage)
+    backbone = getattr(reward, reward.base_model_prefix)
+    scores = reward.score(backbone(input_ids=ids).hidden_states[-1])[..., 0]
+    totals = torch.tensor([one.total for one in stage.played.values()])
+    assert torch.equal(scores, totals[:, None].expand(ids.shape))
+
+
+def test_a_model_whose_padding_ends_turns_gets_another(start):
+    start.tokenizer.pad_token = start.tokenizer.eos_token
+    before = start.model.get_input_embeddings().num_embeddings
+    pad = whole_dialogues.own_pad(start.tokenizer, start.model)
+    assert pad != start.chat.end
+    assert start.model.get_input_embeddings().num_embeddings == before + 1
+
+
+# runs
+
+
+def _stop(patch, update):
+    """Training breaks off when a rollout of `update` begins."""
+    play = Start.play
+
+    def until(self, scenarios, model):
+        if scenarios[0] >= update * BATCH:
+            raise KeyboardInterrupt
+        return play(self, scenarios, model)
+
+    patch.setattr(Start, "play", until)
+
+
+@pytest.mark.parametrize("variant", ["turns", "dialogues"])
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
+    arguments, tmp_path, monkeypatch, variant
+):
+    whole, killed = (arguments(tmp_path / name, variant=variant) for name in ("whole", "killed"))
+    ppo.train(whole)
+    with monkeypatch.context() as patch:
+        _stop(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            ppo.train(killed)
+    assert [p.stem for p in store.checkpoints(killed.out)] == ["000001"]
+    again = dataclasses.replace(killed, resume=True)
+    ppo.train(again)
+    one, two = (load_file(a.out / "final" / "model.safetensors") for a in (whole, killed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    curves = [json.loads((a.out / "curve.json").read_text()) for a in (whole, killed)]
+    for point in (*curves[0], *curves[1]):
+        del point["seconds"]
+    assert curves[0] == curves[1]
+    assert [point["update"] for point in curves[0]] == [0, 1, 2]
+    # a run that is finished is left alone
+    changed = (killed.out / "final" / "model.safetensors").stat().st_mtime_ns
+    assert ppo.train(again) == killed.out / "final"
+    assert (killed.out / "final" / "model.safetensors").stat().st_mtime_ns == changed
+
+
+def test_lora_is_merged_in_the_end(arguments, tmp_path):
+    pytest.importorskip("peft")
+    args = arguments(tmp_path / "run", lora=4, updates=1, learning_rate=1e-2, validation_episodes=0)
+    start = Start.of(args)
+    model = per_turn.train(start, args)
+    ids = torch.tensor([[1, 2, 3, 4]])
+    tuned = model(ids).logits.detach()
+    with model.disable_adapter():
+        assert not torch.allclose(tuned, model(ids).logits)
+    torch.testing.assert_close(model.merge_and_unload()(ids).logits, tuned, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"variant": "dialogues", "learning_rate": 1e-3}, "clips no gradients"),
+        ({"variant": "dialogues", "kl_coef": 0.0}, "kl_coef above 0"),
+        ({"batch_size": 10}, "not a multiple of 4"),
+        ({"updates": 0}, "updates must be at least 1"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"world": "films"}, "knows the films of world"),
+        ({"device": "cuda:9"}, "no cuda:9 here"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(arguments, tmp_path, changed, says):
+    args = arguments(tmp_path / "run", **changed)
+    with pytest.raises(ValueError, match=says):
+        ppo.train(args)
+    assert not args.out.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["turns", "dialogues"])
+def test_returns_rise(arguments, tmp_path, variant):
+    args = arguments(
+        tmp_path / "run", variant=variant, updates=60, batch_size=32, epochs=4, validate_every=60,
+        validation_episodes=256, learning_rate=3e-4 if variant == "dialogues" else 1e-3,
+    )  # fmt: skip
+    ppo.train(args)
+    before, after = json.loads((args.out / "curve.json").read_text())
+    assert after["reward"] > before["reward"] + 0.1
