@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agents import store
-from agents.lm.chats import ChatFormat
+from agents.lm.chats import ChatFormat, check_marks
 from agents.lm.data import Role
 from crs_gym.language import weights
-from crs_gym.world import DataError
+from crs_gym.world import DataError, World
 
 FINAL = "final"
 """Folder of the finished model in that of a run."""
@@ -38,6 +39,22 @@ class Card:
     world: str = ""
 
 
+def processes() -> int:
+    """How many processes train together, see `accelerate launch`."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """Whether this is the one of them that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def trained(source: str | Path) -> str | Path:
+    """The model of a run's folder; any other source as it is."""
+    final = Path(source) / FINAL
+    return final if (final / "config.json").is_file() else source
+
+
 def load(source: str | Path) -> tuple[Any, Any]:
     """(tokenizer, model) of a folder or of the hub, in float32.
 
@@ -52,6 +69,31 @@ def load(source: str | Path) -> tuple[Any, Any]:
         tokenizer.pad_token = tokenizer.eos_token
     ChatFormat(tokenizer)
     return tokenizer, model.to(torch.float32)
+
+
+def load_recommender(source: str | Path, world: World) -> tuple[Any, Any, Card]:
+    """(tokenizer, model, card) of a recommender that has learnt structured turns.
+
+    Args:
+        source: folder of a run or of a model, or a name of the hub.
+        world: whose films it is to speak of.
+
+    Raises:
+        OSError, DataError: see `load` and `card_of`.
+        ValueError: a user's model, one of another world, or one that does not know our tags.
+    """
+    source = trained(source)
+    card = card_of(source)
+    if card.role != "recommender":
+        raise ValueError(f"{source} was trained to play the {card.role}, not the recommender")
+    if card.world not in ("", world.hash):
+        raise ValueError(
+            f"{source} knows the films of world {card.world[:12]}, not of {world.name} "
+            f"({world.hash[:12]}): name its world, or train one on dialogues of this"
+        )
+    tokenizer, model = load(source)
+    check_marks(tokenizer)
+    return tokenizer, model, card
 
 
 def card_of(source: str | Path) -> Card:
@@ -87,13 +129,15 @@ def settings(args: Any) -> dict[str, Any]:
 
 
 def begin(out: Path, config: dict[str, Any], resume: bool) -> bool:
-    """Makes a run's folder; whether it was begun before.
+    """Makes a run's folder; whether it was begun before, True in all but the main process.
 
     Raises:
         FileExistsError: it holds a run that is not to go on.
         ValueError: it holds a run with other arguments.
     """
     path = out / "config.json"
+    if not is_main():
+        return True
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
         store.write_json(path, config)
