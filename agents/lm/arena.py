@@ -153,12 +153,13 @@ def play_all(
     progress: bool = False,
     **options: Any,
 ) -> list[Played]:
-    """Any number of conversations, `batch` at a time; the last batch is filled up, so that nothing
-    compiles twice.
+    """Any number of conversations, `batch` at a time at most; the last batch is filled up, so that
+    nothing compiles twice.
     """
     from tqdm import tqdm
 
     played: list[Played] = []
+    batch = min(batch, len(keys))
     seed = options.pop("seed", 0)
     starts = range(0, len(keys), batch)
     for start in tqdm(starts, desc="conversations", disable=not progress, leave=False):

@@ -1,0 +1,54 @@
+"""A recommender that is a tiny model, as little trained as tests can do with."""
+
+import numpy as np
+import pytest
+
+from crs_gym.acts import Recommendation, Reject
+from crs_gym.dialogue import greet, say_response
+from crs_gym.dialogue.grammar import turn_of_names
+from crs_gym.language.recommender import recommender_messages
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory, plane_world):
+    """Folder of a model for `plane_world` that offers one film in each turn, any of them."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from agents.lm import models
+    from agents.lm.chats import ChatFormat
+    from agents.lm.models import Card
+    from agents.lm.tiny import build_model, build_tokenizer
+
+    torch.set_num_threads(1)
+    world = plane_world
+    tokenizer = build_tokenizer(world, subwords=60)
+    model = build_model(tokenizer, width=32, layers=1, heads=2, seed=1)
+    chat = ChatFormat(tokenizer)
+    rng = np.random.default_rng(0)
+
+    def row():
+        turns = []
+        for item in rng.permutation(world.n_items)[:4].tolist():
+            act = Recommendation((item,))
+            said = turn_of_names(Recommendation, [world.label(item)])
+            turns.append((said, say_response(Reject(), act, world, int(rng.integers(6)))))
+        return chat.row(recommender_messages(greet(int(rng.integers(6)))), turns)
+
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(120):
+        rows = [row() for _ in range(8)]
+        longest = max(len(one.ids) for one in rows)
+        ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
+        labels = torch.full((len(rows), longest), -100)
+        for place, one in enumerate(rows):
+            ids[place, : len(one.ids)] = torch.tensor(one.ids)
+            labels[place, : len(one.ids)] = torch.tensor(np.where(one.own, one.ids, -100))
+        loss = model(
+            input_ids=ids, labels=labels, attention_mask=ids != tokenizer.pad_token_id
+        ).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    folder = tmp_path_factory.mktemp("taught")
+    models.save(model, tokenizer, Card(world=world.hash), folder / "model")
+    return folder / "model"
