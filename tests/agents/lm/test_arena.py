@@ -23,10 +23,10 @@ from agents.lm.chats import ChatFormat  # noqa: E402
 from agents.lm.rollouts import Played  # noqa: E402
 from agents.lm.watching import Watch  # noqa: E402
 
+REJECT = Reject()
 
-def exchange(
-    act, words, *, response=Reject(), reward=0.0, legal=True, accepted=-1, fault="neither"
-):
+
+def exchange(act, words, *, response=REJECT, reward=0.0, legal=True, accepted=-1, fault="neither"):
     return Exchange(
         heard=Heard(words, act, words), act=act or Recommendation(()), legal=legal,
         response=response, reply="", fault=fault, reason="", reward=reward, quality=0.0,
