@@ -194,24 +194,33 @@ def test_a_run_leaves_a_model_a_curve_dialogues_and_the_newest_checkpoints(finis
     rates = [line["learning_rate"] for line in steps]
     np.testing.assert_allclose(rates, 1e-3 * (1 - 0.9 * np.arange(4) / 4), rtol=1e-5)
     assert models.card_of(finished / "final") == models.card_of(taught)
-    before, after = (load_file(p / "model.safetensors") for p in (taught, finished / "final"))
-    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert not equal_weights(taught, finished / "final")
 
 
-def test_a_killed_run_goes_on_to_the_same_end(finished, arguments, tmp_path, monkeypatch):
+def kill(args, step):
+    """Begins a run that is killed after so many steps of the optimiser."""
     from transformers import TrainerCallback
 
     class Kill(TrainerCallback):
         def on_step_end(self, _, state, control, **given):
-            if state.global_step == 3:
+            if state.global_step == step:
                 raise KeyboardInterrupt
 
-    out = tmp_path / "killed"
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "callbacks", lambda args: [Kill()])
         with pytest.raises(KeyboardInterrupt):
-            grpo.train(arguments(out))
-    assert not (out / "final").exists()
+            grpo.train(args)
+    assert not (args.out / "final").exists()
+
+
+def equal_weights(one, other):
+    wanted, found = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return wanted.keys() == found.keys() and all(torch.equal(wanted[n], found[n]) for n in wanted)
+
+
+def test_a_killed_run_goes_on_to_the_same_end(finished, arguments, tmp_path):
+    out = tmp_path / "killed"
+    kill(arguments(out), step=3)
     # a validation that no checkpoint followed is forgotten
     curve = json.loads((out / "curve.json").read_text())
     (out / "curve.json").write_text(json.dumps([*curve, {**curve[-1], "update": 3}]))
@@ -220,14 +229,10 @@ def test_a_killed_run_goes_on_to_the_same_end(finished, arguments, tmp_path, mon
     with pytest.raises(ValueError, match="group was 8, is 4"):
         grpo.train(arguments(out, resume=True, group=4))
     final = grpo.train(arguments(out, resume=True))
-    wanted, found = (load_file(p / "model.safetensors") for p in (finished / "final", final))
-    for name in wanted:
-        assert torch.equal(found[name], wanted[name]), name
-    drop = {"seconds"}
-    curves = [
-        [{k: v for k, v in point.items() if k not in drop} for point in json.loads(text)]
-        for text in ((finished / "curve.json").read_text(), (out / "curve.json").read_text())
-    ]
+    assert equal_weights(finished / "final", final)
+    curves = [json.loads((folder / "curve.json").read_text()) for folder in (finished, out)]
+    for point in (*curves[0], *curves[1]):
+        del point["seconds"]
     assert curves[0] == curves[1]
 
 
@@ -320,14 +325,14 @@ def test_only_the_main_process_makes_the_folder(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("changed", [{"epochs": 2}, {"micro_batch": 4}, {"lora": 4}])
 def test_other_ways_to_update_learn_and_can_be_resumed(changed, arguments, tmp_path, taught):
-    out = tmp_path / "run"
-    final = grpo.train(arguments(out, **changed))
-    assert grpo.train(arguments(out, resume=True, **changed)) == final
-    history = json.loads((out / "history.json").read_text())
-    assert sum("reward" in line for line in history) == 4 * changed.get("epochs", 1)
-    before, after = (load_file(p / "model.safetensors") for p in (taught, final))
-    assert before.keys() <= after.keys()
-    assert any(not torch.equal(before[name], after[name]) for name in before)
+    args, steps = arguments(tmp_path / "whole", **changed), 4 * changed.get("epochs", 1)
+    final = grpo.train(args)
+    history = json.loads((args.out / "history.json").read_text())
+    assert [line["step"] for line in history if "loss" in line] == list(range(1, steps + 1))
+    assert not equal_weights(taught, final)
+    killed = dataclasses.replace(args, out=tmp_path / "killed")
+    kill(killed, step=3 * steps // 4)
+    assert equal_weights(final, grpo.train(dataclasses.replace(killed, resume=True)))
 
 
 @pytest.mark.slow
