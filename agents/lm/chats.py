@@ -143,7 +143,10 @@ def check_marks(tokenizer: Any) -> None:
 
 def add_marks(tokenizer: Any, model: Any) -> int:
     """Adds the tags of structured turns that are not tokens yet; how many those were."""
-    added = int(tokenizer.add_tokens(list(STRUCTURE_TOKENS)))
-    if added:
+    known = tokenizer.get_vocab()
+    missing = [tag for tag in STRUCTURE_TOKENS if tag not in known]
+    tokenizer.add_tokens(missing)
+    # many models have room for more tokens than their tokenizer knows
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer))
-    return added
+    return len(missing)
