@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,19 @@ import numpy as np
 import tyro
 
 from agents.lm import models, ppo
+from agents.lm.arena import Arena, Figures
 from agents.lm.chats import ChatFormat
-from agents.lm.evaluate import finished
+from agents.lm.data import Role
 from agents.lm.models import FINAL, Card
+from agents.lm.rollouts import Played
+from agents.lm.starting import Start, with_lora
+from agents.lm.users import PlayedUser
+from agents.lm.watching import Watch
 from crs_gym.dialogue import NotUnderstood, UserTurn
 from crs_gym.envs.text import Person, Situation
+
+ROLES: tuple[tuple[Role, Role], ...] = (("recommender", "user"), ("user", "recommender"))
+"""Who learns, and against whom, in the order of a round."""
 
 
 @dataclass
@@ -60,13 +68,20 @@ class Version:
     card: Card
 
     @classmethod
-    def load(cls, folder: str | Path) -> Version:
-        """Loads a model, or the finished one of a run."""
-        folder = finished(Path(folder))
+    def load(cls, source: str | Path, role: Role) -> Version:
+        """Loads a model, or the finished one of a run.
+
+        Raises:
+            OSError, DataError: see `models.trained`, `models.load` and `models.card_of`.
+            ValueError: it was trained to play the other side.
+        """
+        folder = Path(models.trained(source))
+        card = models.card_of(folder)
+        if card.role != role:
+            raise ValueError(f"{folder} was trained to play the {card.role}, not the {role}")
         tokenizer, model = models.load(folder)
         model.eval().requires_grad_(False)
-        name = models.name_of(folder)
-        return cls(name, folder, model, ChatFormat(tokenizer), models.card_of(folder))
+        return cls(models.name_of(folder), folder, model, ChatFormat(tokenizer), card)
 
 
 class Pool:
@@ -106,25 +121,22 @@ def train(args: Args) -> tuple[Path, Path]:
     if not args.user_model:
         raise ValueError("name the folder of a supervised user: --user-model runs/sft-user")
     models.begin(args.out, models.settings(args), args.resume)
-    recommenders, users = [Version.load(args.model)], [Version.load(args.user_model)]
-    if users[0].card.role != "user":
-        raise ValueError(f"{args.user_model} holds a {users[0].card.role}, not a user")
+    versions: dict[Role, list[Version]] = {
+        "recommender": [Version.load(args.model, "recommender")],
+        "user": [Version.load(args.user_model, "user")],
+    }
     for number in range(1, args.rounds + 1):
-        for side, own, others in (
-            ("recommender", recommenders, users),
-            ("user", users, recommenders),
-        ):
-            out = args.out / f"{side}-{number}"
+        for role, other in ROLES:
+            out = args.out / f"{role}-{number}"
             if not (out / FINAL / "config.json").is_file():
-                _round(args, out, own, others)
-            own.append(Version.load(out))
-    return recommenders[-1].folder, users[-1].folder
+                _round(args, out, versions[role], versions[other])
+            versions[role].append(Version.load(out, role))
+    return versions["recommender"][-1].folder, versions["user"][-1].folder
 
 
 def _round(args: Args, out: Path, own: Sequence[Version], others: Sequence[Version]) -> None:
     """One side learns against all versions of the other."""
     from agents.lm import per_turn
-    from agents.lm.starting import PooledStart
 
     names = {field.name for field in dataclasses.fields(ppo.Args)}
     values = {name: getattr(args, name) for name in names}
@@ -132,9 +144,71 @@ def _round(args: Args, out: Path, own: Sequence[Version], others: Sequence[Versi
     settings = ppo.Args(**values)
     ppo.check(settings)
     models.begin(out, models.settings(settings), True)
-    start = PooledStart.against(settings, own[0], others)
+    start = _start(settings, own[0], others)
     model = per_turn.train(start, settings)
-    models.save(models.merged(model), start.tokenizer, start.card, out / FINAL)
+    if models.is_main():
+        models.save(models.merged(model), start.tokenizer, start.card, out / FINAL)
+
+
+def _start(args: ppo.Args, first: Version, others: Sequence[Version]) -> Start:
+    """The newest version of one side, held to its first, and the other's to learn against."""
+    tokenizer, model = models.load(args.model)
+    parts = tokenizer, with_lora(model, args.lora), ChatFormat(tokenizer), first.card
+    if first.card.role == "user":
+        arena = Arena.of(args.world, "icer", args.env_kwargs, args.seed)
+        return UserStart(args, arena, *parts, first.model, list(others))
+    users = [
+        PlayedUser(
+            other.model, other.chat, name=other.name, rules=other.card.rules,
+            temperature=args.temperature, max_turn=args.max_turn,
+        )
+        for other in others
+    ]  # fmt: skip
+    arena = Arena.of(args.world, Pool(users, args.seed), args.env_kwargs, args.seed)
+    return Start(args, arena, *parts, first.model)
+
+
+@dataclass
+class UserStart(Start):
+    """A user to be trained, and the recommenders that it talks to.
+
+    others: versions of a recommender; each batch is played with one of them, evenly drawn.
+    """
+
+    others: list[Version] = field(default_factory=list)
+
+    def watch(self) -> Watch:
+        return Watch(self.args, self._validate)
+
+    def play(self, scenarios: Sequence[int] | np.ndarray, model: Any) -> list[Played]:
+        draw = np.random.default_rng([self.args.seed, int(scenarios[0])])
+        other = self.others[int(draw.integers(len(self.others)))]
+        user = self._user(model, int(draw.integers(2**31)))
+        arena = self.arena.with_user(user)
+        options = self._options(other, int(draw.integers(2**31)))
+        arena.play(scenarios, other.model, other.chat, **options)
+        return user.played(arena.train)
+
+    def _validate(self, model: Any) -> tuple[Figures, list[Played]]:
+        """With the newest recommender."""
+        other = self.others[-1]
+        arena = self.arena.with_user(self._user(model, self.args.seed))
+        episodes = self.args.validation_episodes
+        return arena.validate(other.model, other.chat, episodes, **self._options(other, 0))
+
+    def _user(self, model: Any, seed: int) -> PlayedUser:
+        return PlayedUser(
+            model, self.chat, rules=self.card.rules, temperature=self.args.temperature,
+            seed=seed, max_turn=self.args.max_turn,
+        )  # fmt: skip
+
+    def _options(self, other: Version, seed: int) -> dict[str, Any]:
+        return {
+            "system": other.card.system,
+            "temperature": self.args.temperature,
+            "seed": seed,
+            "max_turn": self.args.max_turn,
+        }
 
 
 if __name__ == "__main__":

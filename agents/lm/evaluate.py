@@ -29,7 +29,7 @@ from agents.lm import models
 from agents.lm.arena import Arena, figures, play_all, write_samples
 from agents.lm.chats import ChatFormat, Row
 from agents.lm.rollouts import Played
-from agents.lm.users import PlayedUser
+from agents.lm.users import opponent
 from crs_gym.evaluation.benchmark import relative
 from crs_gym.evaluation.results import RULE, Result
 from crs_gym.evaluation.results import write as write_result
@@ -84,10 +84,9 @@ def evaluate(args: Args) -> Result:
     import torch
 
     torch.set_num_threads(args.torch_threads)
-    folder = finished(args.model)
-    tokenizer, model = models.load(folder)
-    chat, card = ChatFormat(tokenizer), models.card_of(folder)
     arena = Arena.of(args.world, opponent(args.user, args.seed), args.env_kwargs)
+    tokenizer, model, card = models.load_recommender(args.model, arena.world)
+    chat = ChatFormat(tokenizer)
     start = time.perf_counter()
     played = play_all(
         arena.held_out,
@@ -103,38 +102,10 @@ def evaluate(args: Args) -> Result:
     seconds = time.perf_counter() - start
     extra: dict[str, Any] = figures(played, arena.world).as_dict()
     if args.supervised is not None:
-        _, supervised = models.load(finished(args.supervised))
+        _, supervised = models.load(models.trained(args.supervised))
         extra["perplexity"] = perplexity(supervised, [one.row for one in played])
     write_samples(played, args.out / "samples" / f"{args.policy}.txt", 10)
     return result_of(args, arena, played, seconds, extra)
-
-
-def opponent(user: str, seed: int = 0) -> Any:
-    """A user by the folder of a model that was trained here, or by its name as it is."""
-    folder = Path(user)
-    if not folder.is_dir():
-        return user
-    folder = finished(folder)
-    tokenizer, model = models.load(folder)
-    card = models.card_of(folder)
-    if card.role != "user":
-        raise ValueError(f"{folder} holds a {card.role}, not a user")
-    name = models.name_of(folder)
-    return PlayedUser(model, ChatFormat(tokenizer), name=name, rules=card.rules, seed=seed)
-
-
-def finished(folder: Path) -> Path:
-    """The model in the folder of a run, or the folder itself.
-
-    Raises:
-        FileNotFoundError: a run that has not finished.
-    """
-    final = folder / models.FINAL
-    if final.is_dir():
-        return final
-    if (folder / "config.json").is_file() and not (folder / "model.safetensors").is_file():
-        raise FileNotFoundError(f"{folder}: the run has not finished; go on with --resume")
-    return folder
 
 
 def result_of(

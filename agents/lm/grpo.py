@@ -29,6 +29,7 @@ from agents.lm.args import RLArgs
 from agents.lm.chats import ChatFormat
 from agents.lm.models import FINAL, Card
 from agents.lm.rollouts import Played
+from agents.lm.users import opponent
 from agents.lm.watching import Watch
 
 
@@ -67,11 +68,11 @@ def train(args: Args) -> Path:
         models.begin(args.out, settings, args.resume)
         return final
     models.shared_arguments(args)  # refuses a device that is not there before anything is loaded
-    arena = Arena.of(args.world, args.user, args.env_kwargs, args.seed)
+    arena = Arena.of(args.world, opponent(args.user, args.seed), args.env_kwargs, args.seed)
     tokenizer, model, card = models.load_recommender(args.model, arena.world)
     models.begin(args.out, settings, args.resume)
     chat = ChatFormat(tokenizer)
-    watch = Watch(args, arena, chat, card.system) if models.is_main() else None
+    watch = Watch.of(args, arena, chat, card.system) if models.is_main() else None
     try:
         trainer = _trainer(args, model, chat, arena, card, watch)
         trainer.train(resume_from_checkpoint=models.newest_checkpoint(args.out))

@@ -54,9 +54,17 @@ def is_main() -> bool:
 
 
 def trained(source: str | Path) -> str | Path:
-    """The model of a run's folder; any other source as it is."""
-    final = Path(source) / FINAL
-    return final if (final / "config.json").is_file() else source
+    """The model of a run's folder; any other source as it is.
+
+    Raises:
+        FileNotFoundError: a run that has not finished.
+    """
+    folder = Path(source)
+    if (folder / FINAL / "config.json").is_file():
+        return folder / FINAL
+    if (folder / "config.json").is_file() and not any(folder.glob("*.safetensors*")):
+        raise FileNotFoundError(f"{folder}: the run has not finished; go on with --resume")
+    return source
 
 
 def load(source: str | Path) -> tuple[Any, Any]:
@@ -83,7 +91,7 @@ def load_recommender(source: str | Path, world: World) -> tuple[Any, Any, Card]:
         world: whose films it is to speak of.
 
     Raises:
-        OSError, DataError: see `load` and `card_of`.
+        OSError, DataError: see `trained`, `load` and `card_of`.
         ValueError: a user's model, one of another world, or one that does not know our tags.
     """
     source = trained(source)

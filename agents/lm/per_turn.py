@@ -139,9 +139,10 @@ class Learner:
         on_cpu = weights.find_device(args.device).type == "cpu"
         self.accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if args.bf16 else "no")
         disable_dropout_in_model(start.model)
-        self._reference: Any = None
-        if not args.lora:
+        self._reference: Any = start.reference
+        if self._reference is None and not args.lora:
             self._reference = copy.deepcopy(start.model).eval().requires_grad_(False)
+        if self._reference is not None:
             self._reference.to(self.accelerator.device)
         model = AutoModelForCausalLMWithValueHead.from_pretrained(
             start.model, summary_dropout_prob=0.0

@@ -14,6 +14,7 @@ from agents.lm.args import RLArgs
 from agents.lm.chats import ChatFormat
 from agents.lm.models import Card
 from agents.lm.rollouts import Played
+from agents.lm.users import opponent
 from agents.lm.watching import Watch
 from crs_gym.language import weights
 
@@ -23,7 +24,8 @@ class Start:
     """A recommender to be trained, and whom it talks to.
 
     args: of the run. arena: users. tokenizer, model: of Hugging Face, with LoRA's matrices if
-    these are asked for. chat: of the tokenizer. card: what the model was trained for.
+    these are asked for. chat: of the tokenizer. card: what the model was trained for. reference:
+    the model that it is held to; None for itself as it is at the beginning.
     """
 
     args: RLArgs
@@ -32,6 +34,7 @@ class Start:
     model: Any
     chat: ChatFormat
     card: Card
+    reference: Any = None
 
     @classmethod
     def of(cls, args: RLArgs) -> Start:
@@ -47,14 +50,14 @@ class Start:
         device = weights.find_device(args.device)
         if device.type == "cpu":
             torch.set_num_threads(args.torch_threads)
-        arena = Arena.of(args.world, args.user, args.env_kwargs, args.seed)
+        arena = Arena.of(args.world, opponent(args.user, args.seed), args.env_kwargs, args.seed)
         tokenizer, model, card = models.load_recommender(args.model, arena.world)
         model = with_lora(model, args.lora)
         return cls(args, arena, tokenizer, model, ChatFormat(tokenizer), card)
 
     def watch(self) -> Watch:
         """To validate and log with."""
-        return Watch(self.args, self.arena, self.chat, self.card.system)
+        return Watch.of(self.args, self.arena, self.chat, self.card.system)
 
     def play(self, scenarios: Sequence[int] | np.ndarray, model: Any) -> list[Played]:
         """Training conversations; what is drawn in them follows from the seed and the first."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from agents.lm import models
 from agents.lm.chats import ChatFormat
 from agents.lm.rollouts import Played
 from agents.lm.writing import Writer
@@ -121,6 +123,27 @@ class PlayedUser:
             return self.chat.opening(first)
         cut = [] if one.ids[-1] == self.chat.end else [self.chat.end]
         return [*cut, *self.chat.reply(situation.words)]
+
+
+def opponent(user: str, seed: int = 0) -> str | PlayedUser:
+    """A user by the folder of a model that was trained to play one; any other name as it is.
+
+    Args:
+        seed: of sampling.
+
+    Raises:
+        OSError, DataError: see `models.trained`, `models.load` and `models.card_of`.
+        ValueError: a recommender's model.
+    """
+    if not Path(user).is_dir():
+        return user
+    folder = Path(models.trained(user))
+    card = models.card_of(folder)
+    if card.role != "user":
+        raise ValueError(f"{folder} was trained to play the {card.role}, not the user")
+    tokenizer, model = models.load(folder)
+    name = models.name_of(folder)
+    return PlayedUser(model, ChatFormat(tokenizer), name=name, rules=card.rules, seed=seed)
 
 
 def _heard(text: str, situation: Situation) -> UserTurn | NotUnderstood:

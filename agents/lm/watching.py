@@ -5,25 +5,33 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from agents import store
-from agents.lm.arena import Arena, write_samples
+from agents.lm.arena import Arena, Figures, write_samples
 from agents.lm.args import RLArgs
 from agents.lm.chats import ChatFormat
+from agents.lm.rollouts import Played
 from agents.tracking import Tracker, track
 
 
 class Watch:
     """Validates, writes `curve.json` and `samples/`, and logs to Weights & Biases if asked to.
 
+    Args:
+        args: of the run.
+        validate: how a model does, and the conversations it was measured by.
+
     Attributes:
         curve: a point for each validation: update, seconds, and `Figures`.
     """
 
-    def __init__(self, args: RLArgs, arena: Arena, chat: ChatFormat, system: str) -> None:
-        self.args, self.arena, self.chat, self.system = args, arena, chat, system
+    def __init__(
+        self, args: RLArgs, validate: Callable[[Any], tuple[Figures, list[Played]]]
+    ) -> None:
+        self.args, self._measure = args, validate
         self._path = args.out / "curve.json"
         self.curve: list[dict[str, float]] = []
         if self._path.is_file():
@@ -34,6 +42,22 @@ class Watch:
         if args.track:
             config = {k: str(v) for k, v in dataclasses.asdict(args).items()}
             self.tracker = track(args.wandb_project, args.out, config)
+
+    @classmethod
+    def of(cls, args: RLArgs, arena: Arena, chat: ChatFormat, system: str) -> Watch:
+        """Of a recommender in conversations with the held-out users of an arena."""
+
+        def validate(model: Any) -> tuple[Figures, list[Played]]:
+            return arena.validate(
+                model,
+                chat,
+                args.validation_episodes,
+                system=system,
+                temperature=args.temperature,
+                max_turn=args.max_turn,
+            )
+
+        return cls(args, validate)
 
     def due(self, update: int) -> bool:
         """Whether there is to be a validation after so many updates."""
@@ -49,14 +73,7 @@ class Watch:
         if not self.args.validation_episodes or any(p["update"] == update for p in self.curve):
             return None
         self._seconds += time.perf_counter() - self._since
-        found, played = self.arena.validate(
-            model,
-            self.chat,
-            self.args.validation_episodes,
-            system=self.system,
-            temperature=self.args.temperature,
-            max_turn=self.args.max_turn,
-        )
+        found, played = self._measure(model)
         point = {"update": update, "seconds": round(self._seconds, 1), **found.as_dict()}
         self.curve.append(point)
         store.write_json(self._path, self.curve)

@@ -1,14 +1,14 @@
 """Recommenders that write: untrained, supervised, and trained further by talking; with intervals.
 
-    python -m experiments.lm.compare                 # all there is, 5 seeds; goes on where it stopped
+    python -m experiments.lm.compare            # all, 5 seeds; goes on where it stopped
     python -m experiments.lm.compare --seeds 1 --learners ppo-turns
 
 The question: do PPO and GRPO end above a fully trained supervised model, on users whom neither met?
 And how close do they come to the ICER recommender, which knows the user model? Every model is a
 decoder of about a million parameters, trained from nothing on one core for each seed: supervised on
 dialogues of the ICER recommender, then by conversations with ICER users in words. All are measured
-on the same evaluation users, at temperature 1 and 0 alike; differences are paired by user, their 95%
-intervals clustered by user and seed. Finished steps are kept in `runs`, results in `results`.
+on the same evaluation users, at temperature 1 and 0 alike; differences are paired by user, their
+95% intervals clustered by user and seed. Finished steps are kept in `runs`, results in `results`.
 """
 
 from __future__ import annotations
@@ -87,10 +87,10 @@ def main(args: Args) -> None:
         for learner in args.learners:
             models[f"lm-{learner}"] = steps.reinforced(plan, learner, seed)
         for policy, folder in models.items():
-            for temperature in args.temperatures:
-                measured.append(
-                    steps.evaluated(plan, folder, policy, seed, temperature=temperature)
-                )
+            measured += [
+                steps.evaluated(plan, folder, policy, seed, temperature=temperature)
+                for temperature in args.temperatures
+            ]
     if args.table:
         write_table(measured, steps.references(plan), args.results)
 
@@ -107,7 +107,7 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
         mine = scores(results)
         rows: dict[str, object] = {
             "seeds": len(results),
-            "return": float(mine.mean()),
+            "return": mine.mean,
             **{
                 name: float(np.mean([r.extra[name] for r in results]))
                 for name in ("understood", "legal", "faithful", "dist4", "perplexity")

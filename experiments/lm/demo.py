@@ -3,8 +3,8 @@
     make lm-demo
 
 Generates dialogues of the ICER recommender, trains a tiny decoder on them, trains it further by PPO
-in conversations with simulated users, and prints a table and conversations. Killed, it goes on where
-it stopped.
+in conversations with simulated users, and prints a table and conversations. Killed, it goes on
+where it stopped.
 """
 
 from __future__ import annotations
