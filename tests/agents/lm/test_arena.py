@@ -149,7 +149,7 @@ def test_a_watch_validates_once_and_forgets_what_came_after(parts, tmp_path, cap
         model="", out=tmp_path, updates=5, validate_every=2, validation_episodes=16, max_turn=12,
         progress=False,
     )  # fmt: skip
-    watch = Watch(args, arena, chat, "")
+    watch = Watch.of(args, arena, chat, "")
     assert [update for update in range(6) if watch.due(update)] == [0, 2, 4, 5]
     point = watch.validate(model, 2)
     assert point["update"] == 2
@@ -157,10 +157,10 @@ def test_a_watch_validates_once_and_forgets_what_came_after(parts, tmp_path, cap
     assert watch.validate(model, 2) is None
     assert (tmp_path / "samples" / "000002.txt").read_text().count("(return") == 5
     assert json.loads((tmp_path / "curve.json").read_text()) == [point]
-    again = Watch(args, arena, chat, "")
+    again = Watch.of(args, arena, chat, "")
     assert again.curve == [point]
     again.forget(1)
     assert again.curve == []
-    without = Watch(dataclasses.replace(args, validation_episodes=0), arena, chat, "")
+    without = Watch.of(dataclasses.replace(args, validation_episodes=0), arena, chat, "")
     assert without.validate(model, 4) is None
     assert capsys.readouterr().out == ""

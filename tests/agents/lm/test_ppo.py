@@ -109,9 +109,8 @@ def test_tokens_rewards_and_ends_are_put_in_their_places(dialogues):
 def test_a_reward_of_each_turn_lies_at_its_last_own_token():
     one = Played(
         [1, 2, 5, 6, 7, 8, 5, 7], [False, False, True, True, False, False, True, True], [0.0] * 8,
-        ends=[3, 7],
+        ends=[3, 7], rewards=[-0.1, 0.9],
     )  # fmt: skip
-    one.exchanges = [type("Turn", (), {"reward": r}) for r in (-0.1, 0.9)]
     made = Dialogues.of([one], 0)
     assert made.rewards.tolist() == [pytest.approx([0, -0.1, 0, 0.9])]
     assert made.ends.tolist() == [[False, True, False, True]]
