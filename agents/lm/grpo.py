@@ -45,8 +45,11 @@ class Args(RLArgs):
     """steps of the optimiser on each rollout"""
     clip: float = 0.2
     """how far the probability of a token may move in the steps on one rollout, as a ratio"""
-    scale: Literal["group", "batch", "none"] = "group"
-    """whose standard deviation returns are divided by"""
+    learning_rate: float = 3e-4
+    """of Adam at the beginning; it falls linearly to a tenth"""
+    scale: Literal["group", "batch", "none"] = "batch"
+    """whose standard deviation differences from the group's mean are divided by; by the group's, it
+    counts as much to lose a turn sooner where nothing was accepted as to find the film elsewhere"""
     loss: Literal["dapo", "grpo", "bnpo"] = "dapo"
     """mean over what: dapo all tokens of the rollout, grpo conversations, bnpo those of a micro
     batch"""
