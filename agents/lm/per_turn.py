@@ -149,8 +149,12 @@ class Learner:
         )
         torch.nn.init.zeros_(model.v_head.summary.weight)
         torch.nn.init.zeros_(model.v_head.summary.bias)
-        trained = [p for p in model.parameters() if p.requires_grad]
-        optimiser = torch.optim.Adam(trained, lr=args.learning_rate, eps=1e-5)
+        trained = [p for p in start.model.parameters() if p.requires_grad]
+        groups = [
+            {"params": trained, "rate": args.learning_rate},
+            {"params": list(model.v_head.parameters()), "rate": args.value_learning_rate},
+        ]
+        optimiser = torch.optim.Adam(groups, lr=args.learning_rate, eps=1e-5)
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
 
     @property
@@ -176,7 +180,7 @@ class Learner:
         dialogues = Dialogues.of(played, int(self.start.tokenizer.pad_token_id)).to(device)
         rollout, kl = self._assess(dialogues)
         for group in self.optimiser.param_groups:
-            group["lr"] = args.learning_rate * (1 - 0.9 * update / args.updates)
+            group["lr"] = group["rate"] * (1 - 0.9 * update / args.updates)
         draws = np.random.default_rng([args.seed, update, self.accelerator.process_index])
         found: list[dict[str, float]] = []
         for _ in range(args.epochs):

@@ -43,6 +43,8 @@ class Args(RLArgs):
     """how far probabilities may change in an update before they gain nothing more"""
     value_coef: float = 0.1
     """weight of the values' loss"""
+    value_learning_rate: float = 3e-3
+    """of Adam for the layer that gives values, which begins at 0; turns only"""
     gae_lambda: float = 0.95
     """of generalised advantages, from turn to turn; turns only"""
     value_warmup: int = 0

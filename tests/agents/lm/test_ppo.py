@@ -313,7 +313,7 @@ def test_arguments_that_cannot_be_used_are_refused(arguments, tmp_path, changed,
 @pytest.mark.parametrize("variant", ["turns", "dialogues"])
 def test_returns_rise(arguments, tmp_path, variant):
     args = arguments(
-        tmp_path / "run", variant=variant, updates=60, batch_size=32, epochs=4, validate_every=60,
+        tmp_path / "run", variant=variant, updates=30, batch_size=32, epochs=4, validate_every=30,
         validation_episodes=256, learning_rate=3e-4 if variant == "dialogues" else 1e-3,
     )  # fmt: skip
     ppo.train(args)
