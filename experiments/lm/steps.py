@@ -24,7 +24,7 @@ class Plan:
 
     world: bundled name or world file. dialogues: of the data set that supervised training reads.
     runs: folder of data and models. results: folder of results. episodes: evaluation users.
-    sft_epochs, updates, learning rates: as of the learners.
+    sft_epochs, updates: of the learners. workers: that make the data set.
     """
 
     world: str
@@ -136,10 +136,20 @@ def self_played(plan: Plan, seed: int, rounds: int, updates: int) -> tuple[Path,
 
 
 def evaluated(
-    plan: Plan, model: Path, policy: str, seed: int, user: str = "icer", temperature: float = 1.0
+    plan: Plan,
+    model: Path,
+    policy: str,
+    seed: int,
+    user: str = "icer",
+    temperature: float = 1.0,
+    label: str = "icer",
 ) -> Result:
-    """What a model scores; a result that is there already is read."""
-    name = f"{policy}-{seed}-{Path(user).name}-{plan.episodes}-{temperature:g}"
+    """What a model scores; a result that is there already is read.
+
+    Args:
+        label: tells this user from others.
+    """
+    name = f"{policy}-{seed}-{label}-{plan.episodes}-{temperature:g}"
     marker = plan.runs / "evaluated" / name
     if marker.is_file():
         return read_result(plan.results / marker.read_text(encoding="utf-8"))

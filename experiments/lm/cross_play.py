@@ -1,0 +1,132 @@
+"""Bot-play and its drift: each recommender with each user, as a matrix.
+
+    python -m experiments.lm.cross_play              # goes on where it stopped
+    python -m experiments.lm.cross_play --seeds 5
+
+Recommenders: supervised; trained by PPO against ICER users; against a supervised user that is a
+model; by self-play (both sides in turn, against pools of each other's past versions). Users: ICER's,
+the supervised one, the one of self-play. For each pair the return and, to tell drift from learning,
+how the recommender's language did: its perplexity under the supervised model, Dist-4, the share of
+turns that were understood; and of the user the share of conversations that it broke.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from crs_gym.evaluation import Result
+from crs_gym.world import DEFAULT_WORLD, load_world
+from experiments.lm import steps
+from experiments.lm.steps import Plan
+
+_FIGURES = ("understood", "legal", "faithful", "dist4", "perplexity", "user_failed")
+
+
+@dataclass
+class Args:
+    """Trains what is missing, plays every pair, prints and writes the matrix."""
+
+    world: str = DEFAULT_WORLD
+    """bundled name or world file"""
+    seeds: int = 1
+    """training seeds, from 0"""
+    dialogues: int = 32_000
+    """that supervised training reads"""
+    sft_epochs: float = 3.0
+    """passes over them at most"""
+    updates: int = 150
+    """of PPO, of 64 conversations"""
+    rounds: int = 2
+    """of self-play"""
+    round_updates: int = 40
+    """of each side in a round"""
+    episodes: int = 1000
+    """evaluation users of each pair"""
+    temperature: float = 1.0
+    """of sampling when measured"""
+    runs: Path = Path("runs/lm")
+    """where data and models go"""
+    results: Path = Path(__file__).parent / "results"
+    """where results go"""
+
+
+def main(args: Args) -> None:
+    """Trains, plays and shows."""
+    plan = Plan(
+        world=args.world,
+        runs=args.runs,
+        results=args.results,
+        dialogues=args.dialogues,
+        episodes=args.episodes,
+        sft_epochs=args.sft_epochs,
+        updates=args.updates,
+    )
+    steps.make_data(plan, load_world(args.world))
+    cells: dict[tuple[str, str], list[Result]] = {}
+    for seed in range(args.seeds):
+        supervised = steps.supervised(plan, seed)
+        user = steps.supervised(plan, seed, "user")
+        talked = steps.reinforced(plan, "ppo-turns", seed)
+        botted = steps.reinforced(plan, "ppo-turns", seed, name="ppo-bot", user=str(user))
+        recommender, partner = steps.self_played(plan, seed, args.rounds, args.round_updates)
+        recommenders = {
+            "lm-sft": supervised,
+            "lm-ppo-turns": talked,
+            "lm-ppo-bot": botted,
+            "lm-self-play": recommender,
+        }
+        users = {"icer": "icer", "supervised": str(user), "self-play": str(partner)}
+        for policy, folder in recommenders.items():
+            for name, who in users.items():
+                result = steps.evaluated(
+                    plan, folder, policy, seed, who, args.temperature, label=name
+                )
+                cells.setdefault((policy, name), []).append(result)
+    table = Table(title="return of each recommender with each user")
+    names = list(dict.fromkeys(user for _, user in cells))
+    for heading in ("recommender", *names):
+        table.add_column(heading)
+    for policy in dict.fromkeys(policy for policy, _ in cells):
+        table.add_row(policy, *(_cell(cells[policy, name]) for name in names))
+    Console().print(table)
+    report = {f"{policy} with {name}": _report(rs) for (policy, name), rs in cells.items()}
+    path = args.results / "cross_play.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(path)
+
+
+def _cell(results: list[Result]) -> str:
+    report = _report(results)
+    return (
+        f"{report['return']:.3f}\nsuccess {report['success']:.2f}, turns {report['turns']:.1f}\n"
+        f"understood {report['understood']:.3f}, perplexity {report['perplexity']:.2f}\n"
+        f"Dist-4 {report['dist4']:.3f}, broken by user {report['user_failed']:.3f}"
+    )
+
+
+def _report(results: list[Result]) -> dict[str, float]:
+    """Means over seeds."""
+    summaries = [result.summary() for result in results]
+    return {
+        "seeds": len(results),
+        "return": float(np.mean([s.score for s in summaries])),
+        "success": float(np.mean([s.success for s in summaries])),
+        "turns": float(np.mean([s.turns for s in summaries])),
+        **{name: float(np.mean([r.extra.get(name, 0.0) for r in results])) for name in _FIGURES},
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))
