@@ -4,10 +4,10 @@
     python -m experiments.lm.cross_play --seeds 5
 
 Recommenders: supervised; trained by PPO against ICER users; against a supervised user that is a
-model; by self-play (both sides in turn, against pools of each other's past versions). Users: ICER's,
-the supervised one, the one of self-play. For each pair the return and, to tell drift from learning,
-how the recommender's language did: its perplexity under the supervised model, Dist-4, the share of
-turns that were understood; and of the user the share of conversations that it broke.
+model; by self-play (both sides in turn, against pools of each other's past versions). Users:
+ICER's, the supervised one, the one of self-play. For each pair the return and, to tell drift from
+learning, how the recommender's language did: its perplexity under the supervised model, Dist-4, the
+share of turns that were understood; and of the user the share of conversations that it broke.
 """
 
 from __future__ import annotations

@@ -11,19 +11,19 @@ from experiments.pages import fill, table
 _RESULTS = Path(__file__).parent / "results"
 _PAGE = Path(__file__).parents[2] / "docs" / "language-models.md"
 _COMPARED = ("random", "icer", "lm-sft@1", "lm-sft@0")
+_WORDS = ("understood", "legal", "dist4", "perplexity")
 
 
 def compare() -> str:
     """A row for each recommender."""
     return _table(
         "compare.json",
-        ("recommender", "seeds", "return", *(f"less {name}" for name in _COMPARED))
-        + ("understood", "legal", "Dist-4", "perplexity"),
+        ("recommender", "seeds", "return", *(f"less {name}" for name in _COMPARED), *_WORDS),
         lambda row: [
             str(row["seeds"]),
             f"{row['return']:.3f}",
             *(_interval(row.get(f"less {name}")) for name in _COMPARED),
-            *(_number(row.get(name)) for name in ("understood", "legal", "dist4", "perplexity")),
+            *(_number(row.get(name)) for name in _WORDS),
         ],
     )
 
