@@ -1,6 +1,5 @@
 import json
 import os
-import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,6 +25,7 @@ from agents.sb3.train import train
 from crs_gym.envs.sb3 import IcerVecEnv
 from crs_gym.evaluation.results import read_all
 from crs_gym.world import DataError
+from tests.agents.tracked import entries, offline_records
 
 SMALL = {"belief_samples": 64, "candidates": 4, "max_turns": 3}
 
@@ -238,30 +238,6 @@ def test_the_command_line_has_help():
     )
     assert done.returncode == 0, done.stderr
     assert "--env-kwargs" in done.stdout
-
-
-def offline_records(folder):
-    """The records in the one `.wandb` file under `folder`: a LevelDB log of protocol buffers."""
-    from wandb.proto import wandb_internal_pb2
-
-    (path,) = folder.rglob("*.wandb")
-    data, position, whole = path.read_bytes(), 7, b""
-    while position + 7 <= len(data):
-        if 32768 - position % 32768 < 7:
-            position += 32768 - position % 32768
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        whole += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # a full record, or the last part of one
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(whole)
-            yield record
-            whole = b""
-
-
-def entries(items):
-    return {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in items}
 
 
 def test_tracking_offline_holds_config_and_curve(args, monkeypatch, tmp_path):
