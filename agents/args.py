@@ -94,6 +94,9 @@ class PPOArgs:
     belief observations only); auto takes the latter where it fits"""
     net_width: int = 64
     """units of each of the two hidden layers, in the actor and in the critic"""
+    lean: float = 0.0
+    """how strongly the attribute network leans to asking while the best question is worth more than
+    `agents.blocks.PRICE`, and to recommending below, before it has learnt anything"""
     bootstrap_at_limit: bool = False
     """add the value of what would follow after the turn limit; the score knows no such turns"""
     validate_every: int = 16_384

@@ -19,6 +19,8 @@ PER_ATTRIBUTE = ("target_mean", "target_std", "question_value")
 OWN = (*PER_ATTRIBUTE, "item_question_value")
 BLOCKS = (*SUMMARY, *OWN)
 """Blocks of the observation that the network needs."""
+PRICE = 0.2
+"""What the best question must be worth, in utility, for the network to lean to asking it."""
 
 
 def places(blocks: Mapping[str, tuple[int, int]], names: Iterable[str]) -> list[int]:

@@ -1,8 +1,14 @@
-"""PPO on `crs/IcerMacro-v0` against the reference policies: 5 seeds, paired intervals.
+r"""PPO on `crs/IcerMacro-v0` against the reference policies: 5 seeds, paired intervals.
 
     python experiments/ppo_macro.py
     python experiments/ppo_macro.py --world my.world
     python experiments/ppo_macro.py --env-kwargs '{"user_model": {"leave_dissatisfaction": 0.3}}'
+
+On a world where asking is hardly worth its turn, the same of users who lose patience as soon as
+`crs-gym world asking my.world` says, by a policy that leans to asking from the start:
+
+    python experiments/ppo_macro.py --world my.world --batch-size 256 --lean 5 \
+        --env-kwargs '{"user_model": {"leave_dissatisfaction": 0.3}}'
 
 The question: does it end above every policy that never asks, and at least level with
 ask-n-then-recommend (n and the kind of question chosen on training users)? Differences are paired
@@ -41,11 +47,10 @@ from crs_gym.evaluation import (
 )
 from crs_gym.evaluation.benchmark import benchmark
 from crs_gym.evaluation.results import digest
-from crs_gym.policies import POLICIES
+from crs_gym.policies import NEVER_ASK, POLICIES
 from crs_gym.world import DEFAULT_WORLD, load_world
 
 ENV = "crs/IcerMacro-v0"
-NEVER_ASK = ("random", "popularity", "greedy", "belief-greedy", "never-ask", "one-slate")
 
 
 @dataclass
@@ -64,6 +69,8 @@ class Args:
     """conversations stepped together; 32 turns of each make a rollout"""
     batch_size: int = 1024
     """transitions in a minibatch"""
+    lean: float = 0.0
+    """how strongly the network leans, from the start, to asking what is worth much"""
     episodes: int = 4000
     """conversations with evaluation users"""
     runs: Path = Path("runs/ppo_macro")
@@ -98,6 +105,7 @@ def training(args: Args, seed: int, out: Path) -> dict[str, Any]:
         "total_steps": args.total_steps,
         "n_envs": args.n_envs,
         "batch_size": args.batch_size,
+        "lean": args.lean,
         "learning_rate": 5e-4,
         "seed": seed,
         "validate_every": max(20_480, args.total_steps // 8),

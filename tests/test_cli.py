@@ -29,6 +29,7 @@ def test_import_is_light():
         "world build",
         "world build movielens",
         "world show",
+        "world asking",
         "benchmark",
         "leaderboard",
         "judge",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.blocks import OWN, PER_ATTRIBUTE, SUMMARY, places
+from agents.blocks import OWN, PER_ATTRIBUTE, PRICE, SUMMARY, places
 from agents.jaxrl.actions import Actions
 
 Params = dict[str, Any]
@@ -96,7 +96,8 @@ class AttributeNetwork:
     itself, that would hide which question is worth most.
 
     summary, own: places in the observation of the summary and, one block after the other, of the
-        attributes' numbers, then of the item query's worth. width, digest, hidden: units.
+        attributes' numbers, then of the item query's worth. width, digest, hidden: units. lean: as
+        in `PPOArgs`.
     """
 
     summary: tuple[int, ...]
@@ -104,6 +105,7 @@ class AttributeNetwork:
     width: int
     digest: int = 8
     hidden: int = 32
+    lean: float = 0.0
 
     @property
     def attributes(self) -> int:
@@ -144,6 +146,7 @@ class AttributeNetwork:
         seen = jnp.tanh(_linear(first, jnp.concatenate([digest, each], axis=2)))
         scores = _linear(last, seen)[..., 0] + sharp + params["bias"]
         recommends, asks = jnp.split(_linear(params["direct"], hidden), 2, axis=1)
+        recommends += self.lean * (PRICE - best)
         asks += params["sharpness"] * (item_value - best)
         return jnp.concatenate([recommends, asks, scores], axis=1), _value(params, summary)
 
@@ -153,7 +156,8 @@ def network_of(config: Mapping[str, Any], size: int, actions: Actions) -> Networ
     if config["network"] == "mlp":
         return Mlp(size, actions, config["net_width"])
     summary, own = (tuple(places(config["blocks"], names)) for names in (SUMMARY, OWN))
-    return AttributeNetwork(summary, own, config["net_width"])
+    lean = config.get("lean", 0.0)
+    return AttributeNetwork(summary, own, config["net_width"], lean=lean)
 
 
 def _trunk(key: jax.Array, size: int, width: int) -> list[Params]:

@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from agents.blocks import OWN, PER_ATTRIBUTE, SUMMARY, places
+from agents.blocks import OWN, PER_ATTRIBUTE, PRICE, SUMMARY, places
 from agents.sb3.standardise import Standardise
 
 
@@ -63,11 +63,13 @@ class _Head(nn.Module):
     """Logits: two from the trunk, and one for each attribute from one small network for all.
 
     It sees the attribute's mean and deviation under the belief, what a question about it is worth,
-    and a digest of the trunk; a bias of its own lets each attribute differ.
+    and a digest of the trunk; a bias of its own lets each attribute differ. The first logit, of
+    recommending, begins `lean` times as high as the best question falls short of `PRICE`.
     """
 
-    def __init__(self, width: int, attributes: int, digest: int = 8) -> None:
+    def __init__(self, width: int, attributes: int, lean: float, digest: int = 8) -> None:
         super().__init__()
+        self.lean = lean
         self.width, self.attributes = width, attributes
         self.direct = nn.Linear(width, 2)
         self.digest = nn.Linear(width, digest)
@@ -89,6 +91,7 @@ class _Head(nn.Module):
         each = torch.stack([mean, deviation, value, sharp], dim=2)
         scores = self.shared(torch.cat([digest, each], dim=2)).squeeze(2) + sharp + self.bias
         recommends, asks = self.direct(hidden).split(1, dim=1)
+        recommends = recommends + self.lean * (PRICE - best)
         asks = asks + self.sharpness * (item_value - best)
         return torch.cat([recommends, asks, scores], dim=1)
 
@@ -96,8 +99,8 @@ class _Head(nn.Module):
 class _AttributeLayers:
     """Gives SB3's actor-critic policies the trunk and the head; actions are `MacroActions`'s."""
 
-    def __init__(self, *args: Any, width: int = 64, **kwargs: Any) -> None:
-        self.width = width
+    def __init__(self, *args: Any, width: int = 64, lean: float = 0.0, **kwargs: Any) -> None:
+        self.width, self.lean = width, lean
         super().__init__(*args, **kwargs)
 
     def _build_mlp_extractor(self: Any) -> None:
@@ -106,7 +109,7 @@ class _AttributeLayers:
 
     def _build(self: Any, lr_schedule: Any) -> None:
         super()._build(lr_schedule)  # type: ignore[misc]
-        self.action_net = _Head(self.width, int(self.action_space.n) - 2)
+        self.action_net = _Head(self.width, int(self.action_space.n) - 2, self.lean)
         self.optimizer = self.optimizer_class(
             self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
         )

@@ -81,6 +81,7 @@ def policy_kwargs(config: Mapping[str, Any]) -> dict[str, Any]:
     if config["network"] == "attribute":
         return {
             "width": config["net_width"],
+            "lean": config.get("lean", 0.0),
             "features_extractor_class": MacroFeatures,
             "features_extractor_kwargs": {"blocks": config["blocks"]},
         }

@@ -176,12 +176,42 @@ class Lint:
 
 
 @dataclass(frozen=True)
+class Asking:
+    """Finds how soon users must lose patience with bad recommendations for asking to pay.
+
+    Prints what the tuned ask-n gains on the best policy that never asks, on training users, and
+    the least impatience at which that is at least the margin.
+    """
+
+    world: tyro.conf.Positional[str] = DEFAULT_WORLD
+    """Bundled name or world file."""
+    margin: float = 0.1
+    """Gain to reach, in mean return."""
+    episodes: int = 1024
+    """Conversations of each policy."""
+
+    def run(self) -> None:
+        from crs_gym.evaluation.asking import least_impatience
+
+        print("impatience  best that never asks   best that asks         gain")
+        for found in least_impatience(self.world, self.margin, self.episodes):
+            never = f"{found.never_return:.3f} {found.never}"
+            asks = f"{found.asks_return:.3f} {found.asks}"
+            gain = f"{found.gain.mean:+.3f} [{found.gain.low:+.3f}, {found.gain.high:+.3f}]"
+            print(f"{found.impatience:<10g}  {never:21}  {asks:21}  {gain}", flush=True)
+        if found.gain.mean < self.margin:
+            raise DataError(f"asking gains {self.margin:g} at none of these")
+        print(f'user_model: {{"leave_dissatisfaction": {found.impatience:g}}}')
+
+
+@dataclass(frozen=True)
 class WorldCommand:
     """Worlds: items, soft attributes and users."""
 
     command: (
         Annotated[Build, tyro.conf.subcommand("build")]
         | Annotated[Show, tyro.conf.subcommand("show")]
+        | Annotated[Asking, tyro.conf.subcommand("asking")]
         | Annotated[Lint, tyro.conf.subcommand("lint")]
     )
 

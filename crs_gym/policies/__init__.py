@@ -12,10 +12,11 @@ from crs_gym.policies.reference import (
     Popularity,
     Random,
 )
-from crs_gym.policies.registry import POLICIES, make_policy
+from crs_gym.policies.registry import NEVER_ASK, POLICIES, make_policy
 from crs_gym.policies.tuning import best_fixed_slates, choose_questions, choose_threshold
 
 __all__ = [
+    "NEVER_ASK",
     "POLICIES",
     "AskThenRecommend",
     "BeliefGreedy",

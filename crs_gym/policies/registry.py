@@ -41,6 +41,9 @@ POLICIES: Mapping[str, Builder] = MappingProxyType(
 )
 """What builds each policy from a simulator of the training users and an inference."""
 
+NEVER_ASK = ("random", "popularity", "greedy", "belief-greedy", "never-ask", "one-slate")
+"""Names of those that only recommend."""
+
 _ASK = re.compile(r"ask-(\d+)-(item|attribute)")
 _ICER = re.compile(rf"icer(?:-({'|'.join(get_args(Queries))}))?(?:-(\d+(?:\.\d+)?))?")
 

@@ -23,7 +23,7 @@ SIZES = {
 ENDS = np.cumsum(list(SIZES.values())).tolist()
 BLOCKS = {name: [end - size, end] for (name, size), end in zip(SIZES.items(), ENDS, strict=True)}
 D = ENDS[-1]
-CONFIG = {"network": "attribute", "net_width": 16, "blocks": BLOCKS, "algo": "ppo"}
+CONFIG = {"network": "attribute", "net_width": 16, "blocks": BLOCKS, "algo": "ppo", "lean": 2.0}
 ACTIONS = Choices((2 + G,), single=True)
 
 
@@ -58,6 +58,17 @@ def test_layers_begin_orthogonal():
     head = params["head"]["weight"]
     np.testing.assert_allclose(head.T @ head, 1e-4 * np.eye(2 + G), atol=1e-8)
     assert not any(np.any(layer["bias"]) for layer in (*params["actor"], params["head"]))
+
+
+@pytest.mark.parametrize(
+    ("worth", "lean", "margin"), [(1.2, 2.0, 2.0), (0.1, 2.0, -0.2), (1.2, 0.0, 0.0)]
+)
+def test_an_unlearnt_network_leans_to_asking_what_is_worth_more_than_the_price(worth, lean, margin):
+    network = network_of(CONFIG | {"lean": lean}, D, ACTIONS)
+    rows = np.zeros((1, D), np.float32)
+    rows[0, BLOCKS["item_question_value"][0]] = worth
+    outputs, _ = network.apply(network.init(jax.random.key(0)), Scale.of(D), rows)
+    assert outputs[0, 1] - outputs[0, 0] == pytest.approx(margin, abs=0.1)
 
 
 # The same functions as the policies on Stable-Baselines3
