@@ -1,7 +1,7 @@
 # Set-up, checks and the demo. `make help` lists the targets.
 PYTHON ?= python3.11
 VENV ?= .venv
-EXTRAS ?= sb3,lm,ui,dev
+EXTRAS ?= sb3,lm,ui,openenv,dev
 TORCH_INDEX ?=
 WORLD ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile

@@ -181,3 +181,18 @@ def test_bad_arguments_say_what_helps(dialogues, tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="use --device cpu"):
             sft.train(_args(dialogues, tmp_path / "b", device="cuda"))
+
+
+@pytest.mark.slow
+def test_lora_trains_beside_the_weights_and_is_merged_into_them(dialogues, chat, tmp_path):
+    pytest.importorskip("peft")
+    model = build_model(chat.tokenizer, width=16, layers=1, heads=2)
+    models.save(model, chat.tokenizer, models.Card(), tmp_path / "hub")
+    final = sft.train(
+        _args(dialogues, tmp_path / "run", model=str(tmp_path / "hub"), lora=2, epochs=0.5)
+    )
+    before, after = _weights(tmp_path / "hub"), _weights(final)
+    assert before.keys() <= after.keys()  # embeddings may be untied by it
+    moved = {name for name in before if np.abs(before[name] - after[name]).max() > 0}
+    assert any("q_proj" in name for name in moved)
+    assert not any("norm" in name for name in moved)
