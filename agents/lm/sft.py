@@ -24,6 +24,7 @@ from agents.lm import data, models
 from agents.lm.chats import ChatFormat, add_marks
 from agents.lm.data import Role
 from agents.lm.models import FINAL, Card
+from agents.lm.unlikelihood import Collator, forbidden, losses, title_tokens
 from crs_gym.language.persona import persona_of
 
 
@@ -73,6 +74,9 @@ class Args:
     """of the tiny decoder"""
     subwords: int = 500
     """of the tiny tokenizer, besides films, tags and bytes"""
+    unlikelihood: float = 1.0
+    """weight of the loss on films that a recommender may not name, where titles are one token each
+    (agents.lm.unlikelihood); 0 for none"""
     lora: int = 0
     """rank of LoRA's matrices (peft) in place of all weights; 0 trains all"""
     bf16: bool = False
@@ -128,7 +132,7 @@ def _model(args: Args, world: Any, texts: list[str]) -> tuple[Any, Any]:
     if args.model == "tiny":
         tokenizer = build_tokenizer(world, texts, args.subwords)
         return tokenizer, build_model(tokenizer, args.width, args.layers, args.heads, args.seed)
-    tokenizer, model = models.load(args.model)
+    tokenizer, model = models.load(models.trained(args.model))
     add_marks(tokenizer, model)
     return tokenizer, model
 
@@ -157,13 +161,28 @@ def _dataset(dialogues: Any, world: Any, chat: ChatFormat, card: Card, args: Arg
 
     made = data.rows(dialogues, world, chat, card.role, card.system, card.rules)
     bar = tqdm(made, desc="tokens", total=len(dialogues), disable=not args.progress, leave=False)
-    return Dataset.from_dict(data.columns(bar, args.max_length))
+    rows = list(bar)
+    columns = data.columns(rows, args.max_length)
+    if _forbids(args):
+        items = title_tokens(world, chat)
+        pairs = [
+            [(p, t) for p, t in forbidden(dialogue, row, chat, items) if p < args.max_length]
+            for dialogue, row in zip(dialogues, rows, strict=True)
+        ]
+        columns["places"] = [[place for place, _ in found] for found in pairs]
+        columns["tokens"] = [[token for _, token in found] for found in pairs]
+    return Dataset.from_dict(columns)
+
+
+def _forbids(args: Args) -> bool:
+    return args.role == "recommender" and args.unlikelihood > 0
 
 
 def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: Any) -> Any:
     import torch
     from transformers import EarlyStoppingCallback
     from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     torch.set_num_threads(args.torch_threads)
     config = SFTConfig(
@@ -196,16 +215,37 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         disable_tqdm=not args.progress,
         **models.shared_arguments(args),
     )
-    trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=train_set,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        peft_config=models.lora(args.lora),
-        callbacks=[EarlyStoppingCallback(args.patience), *models.callbacks(args)],
+    given: dict[str, Any] = {
+        "model": model,
+        "args": config,
+        "train_dataset": train_set,
+        "eval_dataset": held_out,
+        "processing_class": tokenizer,
+        "peft_config": models.lora(args.lora),
+        "callbacks": [EarlyStoppingCallback(args.patience), *models.callbacks(args)],
+    }
+    if not _forbids(args):
+        return SFTTrainer(**given)
+
+    class Trainer(SFTTrainer):  # type: ignore[misc]
+        """Its loss, and that of what is forbidden while training."""
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, **counted: Any
+        ) -> Any:
+            labels, banned = inputs.pop("labels"), inputs.pop("forbidden")
+            likely, unlikely = losses(model, inputs, banned, labels)
+            own = (labels[:, 1:] != -100).sum()
+            loss = likely / own
+            if model.training:
+                loss = (likely + args.unlikelihood * unlikely) / own
+            return (loss, {"loss": loss}) if return_outputs else loss
+
+    collator = DataCollatorForLanguageModeling(
+        pad_token_id=tokenizer.pad_token_id, pad_to_multiple_of=config.pad_to_multiple_of
     )
-    return trainer
+    config.prediction_loss_only = True
+    return Trainer(**given, data_collator=Collator(collator))
 
 
 if __name__ == "__main__":

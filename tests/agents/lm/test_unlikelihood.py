@@ -1,0 +1,79 @@
+"""What may not be said is found by the rules of the simulation, and its probability goes down."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from crs_gym.acts import AttributeQuery, Choice, Critique, ItemQuery, Recommendation, Reject
+from crs_gym.dialogue import say
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from agents.lm import data  # noqa: E402
+from agents.lm.chats import ChatFormat  # noqa: E402
+from agents.lm.tiny import build_model, build_tokenizer  # noqa: E402
+from agents.lm.unlikelihood import forbidden, losses, title_tokens  # noqa: E402
+from crs_gym.generation.records import Dialogue, Exchange, Words  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def chat(plane_world):
+    return ChatFormat(build_tokenizer(plane_world, subwords=60))
+
+
+def _dialogue(world, turns):
+    def exchange(act, response):
+        words = Words(say(act, world), 0, say(act, world))
+        reply = Words("No.", 0, "No.")
+        return Exchange(act, response, words, reply, (0.0,) * 5, 1.0, (), 0.0, 0.0, 0, 0.0)
+
+    empty = {field.name: 0 for field in dataclasses.fields(Dialogue)}
+    return Dialogue(**{**empty, "turns": tuple(exchange(*turn) for turn in turns)})
+
+
+TURNS = (
+    (ItemQuery((5, 6)), Choice(5)),
+    (Recommendation((1, 2)), Reject()),
+    (AttributeQuery(1, 0, 1), Reject()),
+    (Recommendation((3, 4)), Critique(3, 0, 1)),
+    (Recommendation((7,)), Reject()),
+)
+
+
+def test_films_that_were_rejected_or_named_before_are_forbidden(plane_world, chat):
+    dialogue = _dialogue(plane_world, TURNS)
+    row = data.recommender_row(dialogue, plane_world, chat)
+    items = title_tokens(plane_world, chat)
+    assert sorted(items.values()) == list(range(plane_world.n_items))
+    found = {}
+    for place, token in forbidden(dialogue, row, chat, items):
+        assert row.own[place]
+        found.setdefault((place, items[int(row.ids[place])]), set()).add(items[token])
+    named = [item for _, item in sorted(found)]
+    # the first of a slate in which nothing was rejected before has nothing forbidden
+    assert named == [6, 2, 3, 4, 7]
+    assert [banned for _, banned in sorted(found.items())] == [
+        {5}, {1}, {1, 2}, {1, 2, 3}, {1, 2, 3, 4},
+    ]  # fmt: skip
+
+
+def test_losses_are_those_of_the_whole_distribution(plane_world, chat):
+    dialogue = _dialogue(plane_world, TURNS)
+    row = data.recommender_row(dialogue, plane_world, chat)
+    items = title_tokens(plane_world, chat)
+    pairs = list(forbidden(dialogue, row, chat, items))
+    model = build_model(chat.tokenizer, width=16, layers=1, heads=2)
+    ids = torch.tensor(np.stack([row.ids, row.ids]).astype(np.int64))
+    labels = torch.tensor(np.stack([np.where(row.own, row.ids, -100)] * 2).astype(np.int64))
+    banned = torch.tensor([(1, place, token) for place, token in pairs])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    likely, unlikely = losses(model, inputs, banned, labels)
+    logprobs = torch.log_softmax(model(input_ids=ids[:1]).logits[0].detach().float(), -1)
+    own = [-float(logprobs[p - 1, row.ids[p]]) for p in np.flatnonzero(row.own)]
+    assert float(likely.detach()) == pytest.approx(2 * sum(own), rel=1e-4)
+    expected = [-np.log1p(-np.exp(float(logprobs[p - 1, token]))) for p, token in pairs]
+    assert float(unlikely.detach()) == pytest.approx(sum(expected), rel=1e-3)
+    unlikely.backward()
+    assert model.get_input_embeddings().weight.grad.norm() > 0
