@@ -232,7 +232,8 @@ def logits_at(model: Any, places: tuple[Any, Any]) -> Iterator[None]:
 
     places: rows and columns (N,) of the hidden states (B, T, d).
     """
-    head = model.get_output_embeddings()
+    # the module, where several processes train it
+    head = getattr(model, "module", model).get_output_embeddings()
     handle = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][places],))
     try:
         yield

@@ -74,7 +74,7 @@ class Args:
     """of the tiny decoder"""
     subwords: int = 500
     """of the tiny tokenizer, besides films, tags and bytes"""
-    unlikelihood: float = 1.0
+    unlikelihood: float = 3.0
     """weight of the loss on films that a recommender may not name, where titles are one token each
     (agents.lm.unlikelihood); 0 for none"""
     lora: int = 0
