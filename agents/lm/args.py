@@ -34,8 +34,8 @@ class RLArgs:
     """of Adam at the beginning; it falls linearly to a tenth"""
     kl_coef: float = 0.02
     """weight of the divergence from the model that was started from; 0 for none"""
-    temperature: float = 1.0
-    """of sampling while training"""
+    temperature: float = 0.6
+    """of sampling while training; the policy that learns is the model at this temperature"""
     max_turn: int = 64
     """tokens of a turn; a longer one is cut off there"""
     validate_every: int = 25

@@ -35,9 +35,9 @@ class Args(RLArgs):
     """folder of the run"""
     variant: Literal["turns", "dialogues"] = "turns"
     """turns: rewards for turns, our loop; dialogues: one reward at the end, TRL's PPOTrainer"""
-    epochs: int = 4
+    epochs: int = 2
     """passes over a rollout"""
-    minibatch_size: int = 16
+    minibatch_size: int = 64
     """conversations in a step of Adam"""
     clip: float = 0.2
     """how far probabilities may change in an update before they gain nothing more"""

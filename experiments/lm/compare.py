@@ -7,7 +7,7 @@ The question: do PPO and GRPO end above a fully trained supervised model, on use
 And how close do they come to the ICER recommender, which knows the user model? Every model is a
 decoder of about a million parameters, trained from nothing on one core for each seed: supervised on
 dialogues of the ICER recommender, then by conversations with ICER users in words. All are measured
-on the same evaluation users, at temperature 1 and 0 alike; differences are paired by user, their
+on the same evaluation users, at temperature 0.6 and 0 alike; differences are paired by user, their
 95% intervals clustered by user and seed. Finished steps are kept in `runs`, results in `results`.
 """
 
@@ -53,7 +53,7 @@ class Args:
     """of each learner, of 64 conversations"""
     episodes: int = 1000
     """evaluation users"""
-    temperatures: tuple[float, ...] = (1.0, 0.0)
+    temperatures: tuple[float, ...] = (0.6, 0.0)
     """of sampling when measured"""
     runs: Path = Path("runs/lm")
     """where data and models go"""

@@ -53,7 +53,7 @@ class Args:
     """of each side in a round"""
     episodes: int = 1000
     """evaluation users of each pair"""
-    temperature: float = 1.0
+    temperature: float = 0.6
     """of sampling when measured"""
     runs: Path = Path("runs/lm")
     """where data and models go"""

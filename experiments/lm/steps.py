@@ -141,7 +141,7 @@ def evaluated(
     policy: str,
     seed: int,
     user: str = "icer",
-    temperature: float = 1.0,
+    temperature: float = 0.6,
     label: str = "icer",
 ) -> Result:
     """What a model scores; a result that is there already is read.

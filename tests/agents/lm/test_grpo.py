@@ -37,7 +37,7 @@ def arguments(taught, world_file):
         base = grpo.Args(
             model=str(taught), out=out, world=world_file, seed=3, updates=4, batch_size=BATCH,
             group=GROUP, learning_rate=1e-3, max_turn=MAX_TURN, validate_every=2,
-            validation_episodes=BATCH, device="cpu", progress=False,
+            validation_episodes=BATCH, device="cpu", progress=False, temperature=1.0,
         )  # fmt: skip
         return dataclasses.replace(base, **changed)
 

@@ -35,7 +35,7 @@ def arguments(taught, world_file):
         base = ppo.Args(
             model=str(taught), out=out, world=world_file, seed=3, updates=2, batch_size=BATCH,
             minibatch_size=4, epochs=2, learning_rate=3e-4, max_turn=12, validate_every=1,
-            validation_episodes=BATCH, device="cpu", progress=False,
+            validation_episodes=BATCH, device="cpu", progress=False, temperature=1.0,
         )  # fmt: skip
         return dataclasses.replace(base, **changed)
 
