@@ -40,20 +40,37 @@ def track(project: str, folder: Path, config: dict[str, Any]) -> Tracker:
         import wandb
     except ImportError as error:
         raise ImportError("--track needs wandb: pip install wandb") from error
-    offline = "WANDB_MODE" not in os.environ and not _has_key()
-    name = folder / "wandb-id"
-    if not name.is_file():
-        name.write_text(secrets.token_hex(4))
     return Tracker(
         wandb.init(
             project=project,
-            id=name.read_text().strip(),
+            id=_run_id(folder),
             resume="allow",
             dir=folder,
             config=config,
-            mode="offline" if offline else None,
+            mode="offline" if _offline() else None,
         )
     )
+
+
+def announce(project: str, folder: Path) -> None:
+    """Says the same to trainers that begin a run themselves, by the environment's variables."""
+    os.environ["WANDB_PROJECT"] = project
+    os.environ["WANDB_DIR"] = str(folder)
+    os.environ["WANDB_RUN_ID"] = _run_id(folder)
+    os.environ["WANDB_RESUME"] = "allow"
+    if _offline():
+        os.environ["WANDB_MODE"] = "offline"
+
+
+def _offline() -> bool:
+    return "WANDB_MODE" not in os.environ and not _has_key()
+
+
+def _run_id(folder: Path) -> str:
+    name = folder / "wandb-id"
+    if not name.is_file():
+        name.write_text(secrets.token_hex(4))
+    return name.read_text().strip()
 
 
 def _has_key() -> bool:

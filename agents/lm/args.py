@@ -1,4 +1,4 @@
-"""What every reinforcement learner of language models can be told."""
+"""What learners of language models can be told."""
 
 from __future__ import annotations
 
@@ -9,23 +9,45 @@ from agents.args import EnvKwargs
 from crs_gym.world import DEFAULT_WORLD
 
 
-@dataclass
-class RLArgs:
-    """Arguments that the learners have in common."""
+@dataclass(kw_only=True)
+class RunArgs:
+    """Arguments of every training run of a language model."""
+
+    out: Path
+    """folder of the run"""
+    seed: int = 0
+    """of training, at least 0"""
+    lora: int = 0
+    """rank of LoRA's matrices (peft) in place of all weights; 0 trains all"""
+    bf16: bool = False
+    """compute in bfloat16"""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu or cuda"""
+    torch_threads: int = 1
+    """of torch on a CPU"""
+    resume: bool = False
+    """go on from the newest checkpoint in `out`, or begin where there is none"""
+    track: bool = False
+    """log to Weights & Biases; offline when there is no API key and WANDB_MODE is not set"""
+    wandb_project: str = "crs-gym"
+    """project there"""
+    progress: bool = True
+    """show progress bars"""
+
+
+@dataclass(kw_only=True)
+class RLArgs(RunArgs):
+    """Arguments that the reinforcement learners have in common."""
 
     model: str
     """what to start from: folder of a supervised run or model, or a hub name whose tokenizer has
     our marks"""
-    out: Path = Path("runs/lm-rl")
-    """folder of the run"""
     world: str = DEFAULT_WORLD
     """name of a bundled world, or path of a world file"""
     user: str = "icer"
     """who is talked to, see `crs/Dialogue-v0`"""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """further arguments of the environment: JSON, or key=value pairs"""
-    seed: int = 0
-    """of training, at least 0"""
     updates: int = 200
     """rollouts, each followed by an update"""
     batch_size: int = 64
@@ -44,19 +66,3 @@ class RLArgs:
     """of these conversations, always the same; 0 for none"""
     keep_checkpoints: int = 2
     """how many checkpoints to keep, the newest"""
-    lora: int = 0
-    """rank of LoRA's matrices (peft) in place of all weights; 0 trains all"""
-    bf16: bool = False
-    """compute in bfloat16"""
-    device: str = "auto"
-    """auto (CUDA where there is one), cpu or cuda"""
-    torch_threads: int = 1
-    """of torch on a CPU"""
-    resume: bool = False
-    """go on from the newest checkpoint in `out`, or begin where there is none"""
-    track: bool = False
-    """log to Weights & Biases; offline when there is no API key and WANDB_MODE is not set"""
-    wandb_project: str = "crs-gym"
-    """project there"""
-    progress: bool = True
-    """show progress bars"""

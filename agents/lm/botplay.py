@@ -40,7 +40,7 @@ ROLES: tuple[tuple[Role, Role], ...] = (("recommender", "user"), ("user", "recom
 """Who learns, and against whom, in the order of a round."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Args(ppo.Args):
     """Trains both sides in turn; `user` is not used."""
 

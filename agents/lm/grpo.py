@@ -33,7 +33,7 @@ from agents.lm.users import opponent
 from agents.lm.watching import Watch
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Args(RLArgs):
     """Trains a recommender by what it earns, conversations with one user compared."""
 
@@ -215,7 +215,8 @@ def _trainer(
         data_seed=args.seed,
         disable_tqdm=True,
         # the watch logs all figures, with those of its validations
-        **{**models.shared_arguments(args), "report_to": "none"},
+        report_to="none",
+        **models.shared_arguments(args),
     )
     trainer = GRPOTrainer(
         model=model,

@@ -197,7 +197,6 @@ def shared_arguments(args: Any) -> dict[str, Any]:
         "bf16": args.bf16,
         "gradient_checkpointing": False,
         "dataloader_pin_memory": not on_cpu,
-        "report_to": "wandb" if args.track else "none",
     }
 
 

@@ -27,7 +27,7 @@ from agents.lm.models import FINAL
 from crs_gym.extras import needs
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Args(RLArgs):
     """Trains a recommender by PPO in conversations with users."""
 

@@ -21,15 +21,17 @@ from typing import Any, Literal
 import tyro
 
 from agents.lm import data, models
+from agents.lm.args import RunArgs
 from agents.lm.chats import ChatFormat, add_marks
 from agents.lm.data import Role
 from agents.lm.models import FINAL, Card
 from agents.lm.unlikelihood import Collator, forbidden, losses, title_tokens
+from agents.tracking import announce
 from crs_gym.language.persona import persona_of
 
 
-@dataclass
-class Args:
+@dataclass(kw_only=True)
+class Args(RunArgs):
     """Trains a recommender, or a user, to say what those of a data set say."""
 
     data: Path
@@ -40,8 +42,6 @@ class Args:
     """tiny: a small decoder and its tokenizer, made from nothing; or a folder, or a hub name"""
     role: Role = "recommender"
     """whose turns are learnt"""
-    seed: int = 0
-    """of weights and order, at least 0"""
     limit: int | None = None
     """use only the first so many dialogues"""
     held_out: float = 0.05
@@ -77,22 +77,6 @@ class Args:
     unlikelihood: float = 3.0
     """weight of the loss on films that a recommender may not name, where titles are one token each
     (agents.lm.unlikelihood); 0 for none"""
-    lora: int = 0
-    """rank of LoRA's matrices (peft) in place of all weights; 0 trains all"""
-    bf16: bool = False
-    """compute in bfloat16"""
-    device: str = "auto"
-    """auto (CUDA where there is one), cpu or cuda"""
-    torch_threads: int = 1
-    """of torch on a CPU"""
-    resume: bool = False
-    """go on from the newest checkpoint in `out`, or begin where there is none"""
-    track: bool = False
-    """log to Weights & Biases; offline when there is no API key and WANDB_MODE is not set"""
-    wandb_project: str = "crs-gym"
-    """project there"""
-    progress: bool = True
-    """show progress bars"""
 
 
 def train(args: Args) -> Path:
@@ -185,6 +169,8 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     torch.set_num_threads(args.torch_threads)
+    if args.track:
+        announce(args.wandb_project, args.out)
     config = SFTConfig(
         output_dir=str(args.out / "trainer"),
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -213,6 +199,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         seed=args.seed,
         data_seed=args.seed,
         disable_tqdm=not args.progress,
+        report_to="wandb" if args.track else "none",
         **models.shared_arguments(args),
     )
     given: dict[str, Any] = {
@@ -227,7 +214,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
     if not _forbids(args):
         return SFTTrainer(**given)
 
-    class Trainer(SFTTrainer):  # type: ignore[misc]
+    class Trainer(SFTTrainer):
         """Its loss, and that of what is forbidden while training."""
 
         def compute_loss(

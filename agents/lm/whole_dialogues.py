@@ -311,7 +311,8 @@ def _config(args: Args, first: int) -> Any:
         logging_steps=1,
         seed=args.seed,
         disable_tqdm=not args.progress,
-        **models.shared_arguments(args) | {"report_to": "none"},
+        report_to="none",
+        **models.shared_arguments(args),
     )
 
 

@@ -196,3 +196,27 @@ def test_lora_trains_beside_the_weights_and_is_merged_into_them(dialogues, chat,
     moved = {name for name in before if np.abs(before[name] - after[name]).max() > 0}
     assert any("q_proj" in name for name in moved)
     assert not any("norm" in name for name in moved)
+
+
+@pytest.mark.slow
+def test_tracking_offline_holds_the_losses(dialogues, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    from tests.agents.tracked import entries, offline_records
+
+    for name in ("PROJECT", "DIR", "RUN_ID", "RESUME", "MODE", "API_KEY"):
+        monkeypatch.setenv(f"WANDB_{name}", "")
+        monkeypatch.delenv(f"WANDB_{name}")
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    sft.train(_args(dialogues, tmp_path / "run", track=True, epochs=1.0))
+    wandb.teardown()  # only when its service ends is the file whole
+    told = [
+        entries(record.history.item)["eval/loss"]
+        for record in offline_records(tmp_path / "run" / "wandb")
+        if record.WhichOneof("record_type") == "history"
+        and "eval/loss" in entries(record.history.item)
+    ]
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    losses = [point["eval_loss"] for point in history if "eval_loss" in point]
+    assert told == pytest.approx(losses)
+    assert losses
