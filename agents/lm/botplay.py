@@ -27,14 +27,13 @@ import tyro
 from agents.lm import models, ppo
 from agents.lm.arena import Arena, Figures
 from agents.lm.chats import ChatFormat
-from agents.lm.data import Role
-from agents.lm.models import FINAL, Card
 from agents.lm.rollouts import Played
 from agents.lm.starting import Start, with_lora
 from agents.lm.users import PlayedUser
 from agents.lm.watching import Watch
 from crs_gym.dialogue import NotUnderstood, UserTurn
 from crs_gym.envs.text import Person, Situation
+from crs_gym.language.card import FINAL, Card, Role, card_of, trained
 
 ROLES: tuple[tuple[Role, Role], ...] = (("recommender", "user"), ("user", "recommender"))
 """Who learns, and against whom, in the order of a round."""
@@ -72,11 +71,11 @@ class Version:
         """Loads a model, or the finished one of a run.
 
         Raises:
-            OSError, DataError: see `models.trained`, `models.load` and `models.card_of`.
+            OSError, DataError: see `trained`, `models.load` and `card_of`.
             ValueError: it was trained to play the other side.
         """
-        folder = Path(models.trained(source))
-        card = models.card_of(folder)
+        folder = Path(trained(source))
+        card = card_of(folder) or Card()
         if card.role != role:
             raise ValueError(f"{folder} was trained to play the {card.role}, not the {role}")
         tokenizer, model = models.load(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -14,13 +14,12 @@ from crs_gym.dialogue import VARIANTS, format_turn, greet
 from crs_gym.envs.text import Person
 from crs_gym.generation.opening import open_dialogues
 from crs_gym.generation.records import Dialogue
+from crs_gym.language.card import Role
 from crs_gym.language.persona import persona_of
 from crs_gym.language.recommender import recommender_messages
 from crs_gym.language.users import user_messages
 from crs_gym.users import User
 from crs_gym.world import World
-
-Role = Literal["recommender", "user"]
 
 
 def recommender_row(dialogue: Dialogue, world: World, chat: ChatFormat, system: str = "") -> Row:

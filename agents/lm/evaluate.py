@@ -33,6 +33,7 @@ from agents.lm.users import opponent
 from crs_gym.evaluation.benchmark import relative
 from crs_gym.evaluation.results import RULE, Result
 from crs_gym.evaluation.results import write as write_result
+from crs_gym.language.card import trained
 from crs_gym.simulation import evaluation_keys, evaluation_seeds
 from crs_gym.users import UserModel
 from crs_gym.world import DEFAULT_WORLD
@@ -102,7 +103,7 @@ def evaluate(args: Args) -> Result:
     seconds = time.perf_counter() - start
     extra: dict[str, Any] = figures(played, arena.world).as_dict()
     if args.supervised is not None:
-        _, supervised = models.load(models.trained(args.supervised))
+        _, supervised = models.load(trained(args.supervised))
         extra["perplexity"] = perplexity(supervised, [one.row for one in played])
     write_samples(played, args.out / "samples" / f"{args.policy}.txt", 10)
     return result_of(args, arena, played, seconds, extra)

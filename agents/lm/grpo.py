@@ -27,10 +27,10 @@ from agents.lm import models
 from agents.lm.arena import Arena
 from agents.lm.args import RLArgs
 from agents.lm.chats import ChatFormat
-from agents.lm.models import FINAL, Card
 from agents.lm.rollouts import Played
 from agents.lm.users import opponent
 from agents.lm.watching import Watch
+from crs_gym.language.card import FINAL, Card
 
 
 @dataclass(kw_only=True)

@@ -8,39 +8,17 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agents import store
 from agents.lm.chats import ChatFormat, check_marks
-from agents.lm.data import Role
 from crs_gym.language import weights
-from crs_gym.world import DataError, World
-
-FINAL = "final"
-"""Folder of the finished model in that of a run."""
-
-CARD = "crs_gym.json"
+from crs_gym.language.card import CARD, FINAL, Card, card_of, trained
+from crs_gym.world import World
 
 # what may differ between a run and its continuation: nothing that changes what is learnt
 _FREE = frozenset("out resume track wandb_project torch_threads progress device".split())
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a model was trained for; lies beside its weights.
-
-    role: whose turns it writes.
-    system: what a recommender is told beforehand; empty for nothing.
-    rules: whether a user is told how to answer, besides who it is.
-    world: hash of the world whose films it knows; empty where it is not known.
-    """
-
-    role: Role = "recommender"
-    system: str = ""
-    rules: bool = False
-    world: str = ""
 
 
 def processes() -> int:
@@ -51,20 +29,6 @@ def processes() -> int:
 def is_main() -> bool:
     """Whether this is the one of them that writes."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def trained(source: str | Path) -> str | Path:
-    """The model of a run's folder; any other source as it is.
-
-    Raises:
-        FileNotFoundError: a run that has not finished.
-    """
-    folder = Path(source)
-    if (folder / FINAL / "config.json").is_file():
-        return folder / FINAL
-    if (folder / "config.json").is_file() and not any(folder.glob("*.safetensors*")):
-        raise FileNotFoundError(f"{folder}: the run has not finished; go on with --resume")
-    return source
 
 
 def load(source: str | Path) -> tuple[Any, Any]:
@@ -95,7 +59,7 @@ def load_recommender(source: str | Path, world: World) -> tuple[Any, Any, Card]:
         ValueError: a user's model, one of another world, or one that does not know our tags.
     """
     source = trained(source)
-    card = card_of(source)
+    card = card_of(source) or Card()
     if card.role != "recommender":
         raise ValueError(f"{source} was trained to play the {card.role}, not the recommender")
     if card.world not in ("", world.hash):
@@ -106,21 +70,6 @@ def load_recommender(source: str | Path, world: World) -> tuple[Any, Any, Card]:
     tokenizer, model = load(source)
     check_marks(tokenizer)
     return tokenizer, model, card
-
-
-def card_of(source: str | Path) -> Card:
-    """The card beside a model's weights; that of an untrained recommender where there is none.
-
-    Raises:
-        DataError: a card that cannot be read.
-    """
-    path = Path(source) / CARD
-    if not path.is_file():
-        return Card()
-    try:
-        return Card(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path} is not the card of a model: {error}; delete it") from error
 
 
 def name_of(folder: Path) -> str:

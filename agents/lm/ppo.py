@@ -23,8 +23,8 @@ import tyro
 
 from agents.lm import models
 from agents.lm.args import RLArgs
-from agents.lm.models import FINAL
 from crs_gym.extras import needs
+from crs_gym.language.card import FINAL
 
 
 @dataclass(kw_only=True)

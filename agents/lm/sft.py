@@ -23,10 +23,9 @@ import tyro
 from agents.lm import data, models
 from agents.lm.args import RunArgs
 from agents.lm.chats import ChatFormat, add_marks
-from agents.lm.data import Role
-from agents.lm.models import FINAL, Card
 from agents.lm.unlikelihood import Collator, forbidden, losses, title_tokens
 from agents.tracking import announce
+from crs_gym.language.card import FINAL, Card, Role, trained
 from crs_gym.language.persona import persona_of
 
 
@@ -116,7 +115,7 @@ def _model(args: Args, world: Any, texts: list[str]) -> tuple[Any, Any]:
     if args.model == "tiny":
         tokenizer = build_tokenizer(world, texts, args.subwords)
         return tokenizer, build_model(tokenizer, args.width, args.layers, args.heads, args.seed)
-    tokenizer, model = models.load(models.trained(args.model))
+    tokenizer, model = models.load(trained(args.model))
     add_marks(tokenizer, model)
     return tokenizer, model
 

@@ -19,6 +19,7 @@ from crs_gym.dialogue import (
     say_response,
 )
 from crs_gym.envs.text import Conversations, Person, Situation
+from crs_gym.language.card import Card, card_of, trained
 from crs_gym.language.persona import persona_of
 from crs_gym.language.users import hear_user, user_messages
 
@@ -132,13 +133,13 @@ def opponent(user: str, seed: int = 0) -> str | PlayedUser:
         seed: of sampling.
 
     Raises:
-        OSError, DataError: see `models.trained`, `models.load` and `models.card_of`.
+        OSError, DataError: see `trained`, `models.load` and `card_of`.
         ValueError: a recommender's model.
     """
     if not Path(user).is_dir():
         return user
-    folder = Path(models.trained(user))
-    card = models.card_of(folder)
+    folder = Path(trained(user))
+    card = card_of(folder) or Card()
     if card.role != "user":
         raise ValueError(f"{folder} was trained to play the {card.role}, not the user")
     tokenizer, model = models.load(folder)

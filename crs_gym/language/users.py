@@ -20,6 +20,7 @@ from crs_gym.dialogue import (
 )
 from crs_gym.dialogue.lexicon import lexicon
 from crs_gym.envs.text import Person, Situation, trim
+from crs_gym.language.card import Card, card_of, trained
 from crs_gym.language.connection import DEFAULT_CACHE, connect
 from crs_gym.language.model import Failure, LanguageModel, Message, Reply, Request, check_asked
 from crs_gym.language.persona import Persona, persona_of
@@ -163,8 +164,15 @@ class LanguageUser(ABC):
             ImportError, OSError, ValueError: as of `connect`.
         """
         name, _, rest = model.partition("@http")
-        endpoint = f"http{rest}" if rest else None
-        return cls(connect(name, endpoint=endpoint, cache=DEFAULT_CACHE if endpoint else None))
+        if rest:
+            return cls(connect(name, endpoint=f"http{rest}", cache=DEFAULT_CACHE))
+        source = trained(name)
+        return cls(connect(str(source), cache=None), **cls.settings_of(card_of(source)))
+
+    @classmethod
+    def settings_of(cls, card: Card | None) -> dict[str, Any]:
+        """Arguments that a model of this card wants."""
+        return {}
 
     @property
     def kind(self) -> str:
@@ -247,6 +255,19 @@ class ModelUser(LanguageUser):
     def __init__(self, model: LanguageModel, *, rules: bool = True, **settings: Any) -> None:
         super().__init__(model, **settings)
         self.rules = rules
+
+    @classmethod
+    def settings_of(cls, card: Card | None) -> dict[str, Any]:
+        """A model that was trained to play a user is told what it was told then.
+
+        Raises:
+            ValueError: it was trained to play the recommender.
+        """
+        if card is None:
+            return {}
+        if card.role != "user":
+            raise ValueError(f"this model was trained to play the {card.role}, not the user")
+        return {"rules": card.rules}
 
     def messages(self, situation: Situation) -> tuple[Message, ...]:
         persona = persona_of(situation.person)

@@ -12,6 +12,7 @@ from crs_gym.evaluation import Result
 from crs_gym.evaluation.benchmark import benchmark
 from crs_gym.evaluation.results import read as read_result
 from crs_gym.evaluation.results import write as write_result
+from crs_gym.language.card import FINAL, Card
 from crs_gym.world import World
 
 REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
@@ -88,10 +89,10 @@ def untrained(plan: Plan, seed: int) -> Path:
 
     folder = plan.folder("untrained", seed)
     if not folder.is_dir():
-        tokenizer, model = models.load(plan.folder("sft", seed) / models.FINAL)
+        tokenizer, model = models.load(plan.folder("sft", seed) / FINAL)
         size = model.config
         shape = size.hidden_size, size.num_hidden_layers, size.num_attention_heads
-        models.save(build_model(tokenizer, *shape, seed), tokenizer, models.Card(), folder)
+        models.save(build_model(tokenizer, *shape, seed), tokenizer, Card(), folder)
     return folder
 
 

@@ -380,3 +380,25 @@ def test_a_model_that_is_not_there_says_so():
         pytest.importorskip(module)
     with pytest.raises(OSError, match="not a folder"):
         _env("lm:./nowhere")
+
+
+def test_a_trained_model_is_told_what_it_was_told_then(tmp_path):
+    from crs_gym.language.card import CARD, Card, card_of, trained
+    from crs_gym.world import DataError
+
+    assert card_of(tmp_path) is None
+    assert ModelUser.settings_of(None) == {}
+    (tmp_path / CARD).write_text('{"role": "user", "rules": false}')
+    assert ModelUser.settings_of(card_of(tmp_path)) == {"rules": False}
+    with pytest.raises(ValueError, match="trained to play the recommender, not the user"):
+        ModelUser.settings_of(Card("recommender"))
+    (tmp_path / CARD).write_text('{"part": "user"}')
+    with pytest.raises(DataError, match="delete it"):
+        card_of(tmp_path)
+    (tmp_path / "run" / "final").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="--resume"):
+        trained(tmp_path / "run")
+    (tmp_path / "run" / "final" / "config.json").write_text("{}")
+    assert trained(tmp_path / "run") == tmp_path / "run" / "final"
+    assert trained("some/hub-name") == "some/hub-name"

@@ -20,8 +20,8 @@ def taught(tmp_path_factory, plane_world):
     pytest.importorskip("transformers")
     from agents.lm import models
     from agents.lm.chats import ChatFormat
-    from agents.lm.models import Card
     from agents.lm.tiny import build_model, build_tokenizer
+    from crs_gym.language.card import Card
 
     torch.set_num_threads(1)
     world = plane_world
@@ -51,8 +51,8 @@ def taught_user(tmp_path_factory, plane_world):
     pytest.importorskip("transformers")
     from agents.lm import models
     from agents.lm.chats import ChatFormat
-    from agents.lm.models import Card
     from agents.lm.tiny import build_model, build_tokenizer
+    from crs_gym.language.card import Card
 
     torch.set_num_threads(1)
     world = plane_world

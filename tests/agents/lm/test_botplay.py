@@ -11,6 +11,7 @@ pytest.importorskip("trl", reason="trl is not installed (the extra `lm`)")
 from agents.lm import botplay, models  # noqa: E402
 from agents.lm.botplay import Args, Pool, Version  # noqa: E402
 from agents.lm.users import PlayedUser  # noqa: E402
+from crs_gym.language.card import card_of  # noqa: E402
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def _weights(folder):
 @pytest.mark.slow
 def test_both_sides_learn_and_a_killed_training_goes_on(args, taught, monkeypatch):
     recommender, user = botplay.train(args)
-    assert models.card_of(recommender).role == "recommender"
-    assert models.card_of(user).role == "user"
+    assert card_of(recommender).role == "recommender"
+    assert card_of(user).role == "user"
     assert any(
         np.abs(value - _weights(recommender)[name]).max() > 0
         for name, value in _weights(taught).items()

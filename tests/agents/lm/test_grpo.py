@@ -15,8 +15,8 @@ from safetensors.torch import load_file  # noqa: E402
 from agents.lm import grpo, models  # noqa: E402
 from agents.lm.arena import Arena  # noqa: E402
 from agents.lm.chats import ChatFormat  # noqa: E402
-from agents.lm.models import Card  # noqa: E402
 from agents.lm.tiny import build_model, build_tokenizer  # noqa: E402
+from crs_gym.language.card import Card, card_of  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -193,7 +193,7 @@ def test_a_run_leaves_a_model_a_curve_dialogues_and_the_newest_checkpoints(finis
     assert steps[0]["kl"] == pytest.approx(0, abs=1e-6)
     rates = [line["learning_rate"] for line in steps]
     np.testing.assert_allclose(rates, 1e-3 * (1 - 0.9 * np.arange(4) / 4), rtol=1e-5)
-    assert models.card_of(finished / "final") == models.card_of(taught)
+    assert card_of(finished / "final") == card_of(taught)
     assert not equal_weights(taught, finished / "final")
 
 

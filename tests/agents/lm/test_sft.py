@@ -15,6 +15,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data
 from agents.lm import data, models, sft  # noqa: E402
 from agents.lm.chats import ChatFormat  # noqa: E402
 from agents.lm.tiny import CHAT_TEMPLATE, build_model, build_tokenizer  # noqa: E402
+from crs_gym.language.card import Card, card_of  # noqa: E402
 from crs_gym.language.persona import persona_of  # noqa: E402
 
 
@@ -160,7 +161,7 @@ def test_a_model_from_elsewhere_learns_our_tags(dialogues, small_world, tmp_path
         chat_template=CHAT_TEMPLATE,
     )  # fmt: skip
     model = build_model(tokenizer, width=16, layers=1, heads=2)
-    models.save(model, tokenizer, models.Card(), tmp_path / "hub")
+    models.save(model, tokenizer, Card(), tmp_path / "hub")
     final = sft.train(
         _args(dialogues, tmp_path / "run", model=str(tmp_path / "hub"), epochs=0.2, max_length=4000)
     )
@@ -170,7 +171,7 @@ def test_a_model_from_elsewhere_learns_our_tags(dialogues, small_world, tmp_path
     check_marks(trained)
     with pytest.raises(ValueError, match=r"agents\.lm\.sft"):
         check_marks(tokenizer)
-    card = models.card_of(final)
+    card = card_of(final)
     assert "recommend films" in card.system
     assert card.world == small_world.hash
 
@@ -187,7 +188,7 @@ def test_bad_arguments_say_what_helps(dialogues, tmp_path):
 def test_lora_trains_beside_the_weights_and_is_merged_into_them(dialogues, chat, tmp_path):
     pytest.importorskip("peft")
     model = build_model(chat.tokenizer, width=16, layers=1, heads=2)
-    models.save(model, chat.tokenizer, models.Card(), tmp_path / "hub")
+    models.save(model, chat.tokenizer, Card(), tmp_path / "hub")
     final = sft.train(
         _args(dialogues, tmp_path / "run", model=str(tmp_path / "hub"), lora=2, epochs=0.5)
     )
