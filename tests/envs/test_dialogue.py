@@ -21,7 +21,11 @@ from crs_gym.envs.icer import IcerEnv
 from crs_gym.envs.text import IcerUser
 from crs_gym.world import load_world
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings(
+    # what other tests of the process leave behind is collected whenever it is
+    "error",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
 
 WORLD = load_world("films")
 HEAT, UP, ALIEN = (WORLD.label(WORLD.titles.index(title)) for title in ("Heat", "Up", "Alien"))

@@ -12,7 +12,11 @@ from crs_gym.dialogue import CONFUSED
 from crs_gym.envs.icer import IcerEnv
 from crs_gym.envs.tools import OVER, RecommenderTools, tools
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings(
+    # what other tests of the process leave behind is collected whenever it is
+    "error",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
 
 
 def script(world, seed):

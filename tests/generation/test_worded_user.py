@@ -15,7 +15,11 @@ from crs_gym.language.users import Counts
 from crs_gym.world import load_world
 from tests.language.people import Scripted, in_turn, person
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings(
+    # what other tests of the process leave behind is collected whenever it is
+    "error",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
 
 WORLD = load_world("films")
 

@@ -26,7 +26,11 @@ from crs_gym.simulation import Simulator
 from crs_gym.world import load_world
 from tests.language.people import Scripted, in_turn
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings(
+    # what other tests of the process leave behind is collected whenever it is
+    "error",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
 
 WORLD = load_world("films")
 FIRST, SECOND, OTHER = 3, 4, 5
