@@ -1,4 +1,4 @@
-"""From nothing to a recommender that writes and learns by talking, on two cores in half an hour.
+"""From nothing to a recommender that writes and learns by talking, on two cores.
 
     make lm-demo
 
