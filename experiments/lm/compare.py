@@ -63,21 +63,9 @@ class Args:
     """print and write the table at the end"""
 
 
-def plan_of(args: Args) -> Plan:
-    return Plan(
-        world=args.world,
-        runs=args.runs,
-        results=args.results,
-        dialogues=args.dialogues,
-        episodes=args.episodes,
-        sft_epochs=args.sft_epochs,
-        updates=args.updates,
-    )
-
-
 def main(args: Args) -> None:
     """Trains and measures seed by seed, then compares all."""
-    plan = plan_of(args)
+    plan = Plan.of(args)
     world = load_world(args.world)
     steps.make_data(plan, world)
     measured: list[Result] = []

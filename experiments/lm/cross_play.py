@@ -63,15 +63,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Trains, plays and shows."""
-    plan = Plan(
-        world=args.world,
-        runs=args.runs,
-        results=args.results,
-        dialogues=args.dialogues,
-        episodes=args.episodes,
-        sft_epochs=args.sft_epochs,
-        updates=args.updates,
-    )
+    plan = Plan.of(args)
     steps.make_data(plan, load_world(args.world))
     cells: dict[tuple[str, str], list[Result]] = {}
     for seed in range(args.seeds):

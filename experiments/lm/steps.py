@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ class Plan:
     updates: int = 200
     workers: int = 2
     progress: bool = True
+
+    @classmethod
+    def of(cls, args: Any) -> Plan:
+        """From an experiment's arguments of the same names."""
+        names = [field.name for field in fields(cls) if hasattr(args, field.name)]
+        return cls(**{name: getattr(args, name) for name in names})
 
     @property
     def data(self) -> Path:
