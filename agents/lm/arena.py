@@ -130,10 +130,31 @@ class Arena:
         return jax.vmap(lambda n: episode_key(first, n))(numbers)
 
     def play(
-        self, scenarios: Sequence[int] | np.ndarray, model: Any, chat: ChatFormat, **options: Any
+        self,
+        scenarios: Sequence[int] | np.ndarray,
+        model: Any,
+        chat: ChatFormat,
+        words: bool = True,
+        illegal_cost: float = 0.0,
+        **options: Any,
     ) -> list[Played]:
-        """Training conversations; `options` are those of `rollouts.play`."""
-        return rollouts.play(self.train, self.keys(scenarios), model, chat, **options)
+        """Training conversations.
+
+        Args:
+            words: whether those of a turn are learnt from, or its act alone.
+            illegal_cost: taken off the reward of a turn that is not legal.
+            options: those of `rollouts.play`.
+        """
+        played = rollouts.play(self.train, self.keys(scenarios), model, chat, **options)
+        for one in played:
+            for turn, exchange in enumerate(one.exchanges):
+                one.rewards[turn] -= illegal_cost * (not exchange.legal)
+        if not words:
+            for one in played:
+                one.acts = chat.without_words(one.ids, one.own)
+                for end in one.ends:
+                    one.acts[end] = True  # where the turn is rewarded
+        return played
 
     def validate(
         self, model: Any, chat: ChatFormat, episodes: int, batch: int = 64, **options: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from agents.args import EnvKwargs
 from crs_gym.world import DEFAULT_WORLD
@@ -52,6 +53,18 @@ class RLArgs(RunArgs):
     """rollouts, each followed by an update"""
     batch_size: int = 64
     """conversations in a rollout"""
+    group: int = 8
+    """conversations with the same hidden user, and the same luck, each of which is measured against
+    the others; divides the batch size of each process"""
+    gae_lambda: float = 0.5
+    """of generalised advantages, from turn to turn: at 1 a turn is credited with all that comes
+    after it, at 0 with its reward and what is then expected"""
+    illegal_cost: float = 0.1
+    """taken off the reward of a turn that was not understood or not legal, while training: what it
+    costs in the end, a chance that was not used, is hardly to be seen in one conversation"""
+    learn: Literal["acts", "turns"] = "acts"
+    """which tokens of a recommender's turns are credited with what follows: those of the act, which
+    is all that users of rules answer to; or all, words included"""
     learning_rate: float = 1e-4
     """of Adam at the beginning; it falls linearly to a tenth"""
     kl_coef: float = 0.02

@@ -179,12 +179,13 @@ class UserStart(Start):
     def watch(self) -> Watch:
         return Watch(self.args, self._validate)
 
-    def play(self, scenarios: Sequence[int] | np.ndarray, model: Any) -> list[Played]:
-        draw = np.random.default_rng([self.args.seed, int(scenarios[0])])
+    def play(self, numbers: Sequence[int] | np.ndarray, model: Any) -> list[Played]:
+        draw = np.random.default_rng([self.args.seed, int(numbers[0])])
         other = self.others[int(draw.integers(len(self.others)))]
         user = self._user(model, int(draw.integers(2**31)))
         arena = self.arena.with_user(user)
         options = self._options(other, int(draw.integers(2**31)))
+        scenarios = np.asarray(numbers) // self.args.group
         arena.play(scenarios, other.model, other.chat, **options)
         return user.played(arena.train)
 
@@ -207,6 +208,7 @@ class UserStart(Start):
             "temperature": self.args.temperature,
             "seed": seed,
             "max_turn": self.args.max_turn,
+            "bf16": self.args.bf16,
         }
 
 

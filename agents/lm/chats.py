@@ -113,6 +113,16 @@ class ChatFormat:
                 own += [False] * len(piece)
         return Row(np.array(ids, np.int32), np.array(own, bool))
 
+    def without_words(self, ids: Sequence[int], own: Sequence[bool]) -> list[bool]:
+        """Which own tokens are not words within the response of a structured turn."""
+        opens, closes = self.tokenizer.convert_tokens_to_ids(["<response>", "</response>"])
+        kept, within = [], False
+        for token, mine in zip(ids, own, strict=True):
+            within = within and mine and token not in (closes, self.end)
+            kept.append(mine and not within)
+            within = mine and (within or token == opens)
+        return kept
+
     def _text(self, messages: Sequence[Message], *, opens: bool) -> str:
         from jinja2 import TemplateError
 

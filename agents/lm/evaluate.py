@@ -65,8 +65,10 @@ class Args:
     """of sampling; 0 takes the likeliest token"""
     max_turn: int = 64
     """tokens of a turn"""
-    batch: int = 64
+    batch: int = 128
     """conversations played side by side"""
+    bf16: bool = False
+    """compute in bfloat16"""
     torch_threads: int = 1
     """of torch"""
     out: Path = Path("runs/results")
@@ -99,6 +101,7 @@ def evaluate(args: Args) -> Result:
         system=card.system,
         temperature=args.temperature,
         max_turn=args.max_turn,
+        bf16=args.bf16,
     )
     seconds = time.perf_counter() - start
     extra: dict[str, Any] = figures(played, arena.world).as_dict()

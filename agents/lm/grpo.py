@@ -5,7 +5,7 @@
 
 TRL's GRPOTrainer on whole conversations. All of a group are with the same hidden user, who has the
 same luck in all of them: what differs is what the model said. Its tokens alone are learnt from, by
-how much better their conversation's return was than the group's mean.
+how much better than the group their turn went, or their conversation as a whole.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from agents.lm import models
 from agents.lm.arena import Arena
 from agents.lm.args import RLArgs
 from agents.lm.chats import ChatFormat
+from agents.lm.credit import turns_advantages
 from agents.lm.rollouts import Played
 from agents.lm.users import opponent
 from agents.lm.watching import Watch
@@ -39,14 +40,15 @@ class Args(RLArgs):
 
     out: Path = Path("runs/grpo")
     """folder of the run"""
-    group: int = 8
-    """conversations with the same user that are compared; divides the batch size"""
     epochs: int = 1
     """steps of the optimiser on each rollout"""
     clip: float = 0.2
     """how far the probability of a token may move in the steps on one rollout, as a ratio"""
     learning_rate: float = 3e-4
     """of Adam at the beginning; it falls linearly to a tenth"""
+    credit: Literal["turns", "dialogues"] = "turns"
+    """what is compared: turns, each with what others of the group had still to come
+    (agents.lm.credit); or returns of dialogues, as in plain GRPO"""
     scale: Literal["group", "batch", "none"] = "batch"
     """whose standard deviation differences from the group's mean are divided by; by the group's, it
     counts as much to lose a turn sooner where nothing was accepted as to find the film elsewhere"""
@@ -102,6 +104,13 @@ def check(args: Args) -> None:
             f"batch_size {args.batch_size} is not a multiple of group {args.group}: groups are "
             "played whole"
         )
+    if args.credit == "turns" and args.scale == "group":
+        raise ValueError("turns are not scaled by group: choose scale batch or none")
+    if args.credit == "turns" and args.batch_size % (args.group * models.processes()):
+        raise ValueError(
+            f"batch_size {args.batch_size} is not a multiple of group {args.group} for each of "
+            f"{models.processes()} processes, as comparing turns needs"
+        )
     if not args.temperature > 0:
         raise ValueError("temperature must be above 0: equal conversations teach nothing")
     if not args.learning_rate > 0 or not args.kl_coef >= 0 or not args.clip > 0:
@@ -119,8 +128,8 @@ def columns(played: Sequence[Played]) -> dict[str, Any]:
 
     Returns:
         lists with an element for each conversation: `prompt_ids`, the tokens before the model's
-        first; `completion_ids`, all others; `env_mask`, as long as these, 1 for tokens that the
-        model drew; `returns`, `turns` and `success` (0 or 1). `logprobs` is None: the trainer
+        first; `completion_ids`, all others; `env_mask`, as long as these, 1 for tokens that are
+        learnt from; `returns`, `turns` and `success` (0 or 1). `logprobs` is None: the trainer
         computes them.
     """
     starts = [one.own.index(True) for one in played]
@@ -128,8 +137,8 @@ def columns(played: Sequence[Played]) -> dict[str, Any]:
         "prompt_ids": [one.ids[:n] for one, n in zip(played, starts, strict=True)],
         "completion_ids": [one.ids[n:] for one, n in zip(played, starts, strict=True)],
         "logprobs": None,
-        "env_mask": [list(map(int, one.own[n:])) for one, n in zip(played, starts, strict=True)],
-        "returns": [one.total for one in played],
+        "env_mask": [list(map(int, one.learnt[n:])) for one, n in zip(played, starts, strict=True)],
+        "returns": [one.earned for one in played],
         "turns": [len(one.exchanges) for one in played],
         "success": [int(one.exchanges[-1].accepted >= 0) for one in played],
     }
@@ -148,14 +157,36 @@ def rollouts(
             [int(number) for number in prompts],
             trainer.accelerator.unwrap_model(trainer.model),
             chat,
+            words=args.learn == "turns",
+            illegal_cost=args.illegal_cost,
             system=system,
             temperature=args.temperature,
             seed=int(np.random.SeedSequence(source).generate_state(1)[0]),
             max_turn=args.max_turn,
+            bf16=args.bf16,
         )
+        if args.credit == "turns":
+            trainer.by_token = by_token(played, args.group, args.gae_lambda, args.scale == "batch")
         return columns(played)
 
     return play
+
+
+def by_token(played: Sequence[Played], group: int, decay: float, scaled: bool) -> list[np.ndarray]:
+    """The advantage of its turn for each token of `completion_ids` (see `columns`).
+
+    Args:
+        decay: see `turns_advantages`.
+        scaled: divide by their standard deviation.
+    """
+    found = turns_advantages([one.rewards for one in played], group, decay)
+    size = float(np.std(np.concatenate(found))) + 1e-4 if scaled else 1.0
+    tokens = []
+    for one, advantages in zip(played, found, strict=True):
+        start = one.own.index(True)
+        turn = np.searchsorted(one.ends, np.arange(start, len(one.ids)))
+        tokens.append(advantages[turn] / size)
+    return tokens
 
 
 def earned(
@@ -183,6 +214,20 @@ def _trainer(
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import GRPOConfig, GRPOTrainer
+
+    class Trainer(GRPOTrainer):
+        """With an advantage for every token, where turns are compared."""
+
+        by_token: Sequence[np.ndarray]
+
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            output = super()._generate_and_score_completions(inputs)
+            if args.credit == "turns":
+                tokens = torch.zeros_like(output["completion_ids"], dtype=torch.float32)
+                for row, mine in zip(tokens, self.by_token, strict=True):
+                    row[: len(mine)] = torch.from_numpy(mine)
+                output["advantages"] = tokens
+            return output
 
     torch.set_num_threads(args.torch_threads)
     micro = _micro_batch(args)
@@ -218,7 +263,7 @@ def _trainer(
         report_to="none",
         **models.shared_arguments(args),
     )
-    trainer = GRPOTrainer(
+    trainer = Trainer(
         model=model,
         reward_funcs=earned,
         args=config,

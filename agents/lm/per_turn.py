@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from trl.experimental.ppo.ppo_trainer import masked_mean, masked_whiten
 from trl.trainer.utils import disable_dropout_in_model, selective_log_softmax
 
 from agents.lm import models, states
+from agents.lm.credit import turns_level
 from agents.lm.rollouts import Played
 from agents.lm.starting import Start
 from crs_gym.language import weights
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 
 
 class Dialogues(NamedTuple):
-    """B dialogues of at most T tokens, K of them the recommender's own, padded at the end.
+    """B dialogues of at most T tokens, K of them own, which is learnt from, padded at the end.
 
     ids: (B, T) tokens. seen: (B, T) 1 for these, 0 for padding. before: (B, T) bool, the places
     that an own token follows. tokens: (B, K) the own ones. own: (B, K) bool, which of these there
     are. ends: (B, K) bool, the last tokens of turns. rewards: (B, K) of turns, at their ends.
+    levels: (B, K) what values are counted from: what others with the same user had still to come.
     """
 
     ids: torch.Tensor
@@ -44,24 +46,29 @@ class Dialogues(NamedTuple):
     own: torch.Tensor
     ends: torch.Tensor
     rewards: torch.Tensor
+    levels: torch.Tensor
 
     @classmethod
-    def of(cls, played: Sequence[Played], pad: int) -> Dialogues:
-        """Of conversations that are over."""
+    def of(cls, played: Sequence[Played], pad: int, group: int = 1) -> Dialogues:
+        """Of conversations that are over, those of a group beside each other."""
         count, long = len(played), max(len(one.ids) for one in played)
-        most = max(sum(one.own) for one in played)
+        most = max(sum(one.learnt) for one in played)
         ids, seen = np.full((count, long), pad), np.zeros((count, long), np.int64)
         before = np.zeros((count, long), bool)
         tokens, own = np.zeros((count, most), np.int64), np.zeros((count, most), bool)
         ends, rewards = np.zeros((count, most), bool), np.zeros((count, most), np.float32)
         for i, one in enumerate(played):
-            mine = np.array(one.own)
+            mine = np.array(one.learnt)
             ids[i, : len(mine)], seen[i, : len(mine)] = one.ids, 1
             before[i, : len(mine) - 1] = mine[1:]
             tokens[i, : mine.sum()], own[i, : mine.sum()] = np.array(one.ids)[mine], True
             last = np.cumsum(mine)[one.ends] - 1
             ends[i, last], rewards[i, last] = True, one.rewards
-        return cls(*map(torch.from_numpy, (ids, seen, before, tokens, own, ends, rewards)))
+        turn = np.cumsum(ends, 1) - ends
+        found = turns_level([one.rewards for one in played], group).astype(np.float32)
+        levels = np.take_along_axis(found, np.minimum(turn, found.shape[1] - 1), 1) * own
+        made = ids, seen, before, tokens, own, ends, rewards, levels
+        return cls(*map(torch.from_numpy, made))
 
     def __getitem__(self, rows: Any) -> Dialogues:
         """Some of them, no wider than they need be."""
@@ -76,7 +83,7 @@ class Dialogues(NamedTuple):
 class Rollout(NamedTuple):
     """What an update learns from, each (B, K): as of the policy that played, and what follows.
 
-    returns: what values are fitted to.
+    returns: what values are fitted to, less the levels.
     """
 
     logprobs: torch.Tensor
@@ -154,7 +161,7 @@ class Learner:
             {"params": trained, "rate": args.learning_rate},
             {"params": list(model.v_head.parameters()), "rate": args.value_learning_rate},
         ]
-        optimiser = torch.optim.Adam(groups, lr=args.learning_rate, eps=1e-5)
+        optimiser = torch.optim.Adam(groups, lr=args.learning_rate, eps=args.adam_eps)
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
 
     @property
@@ -168,7 +175,7 @@ class Learner:
         return self.whole.pretrained_model
 
     def play(self, update: int) -> list[Played]:
-        """The conversations of an update: row b is scenario update * batch_size + b."""
+        """The conversations of an update: those of number update * batch_size and on."""
         share = self.args.batch_size // self.accelerator.num_processes
         first = update * self.args.batch_size + self.accelerator.process_index * share
         return self.start.play(np.arange(first, first + share), self.policy)
@@ -177,14 +184,15 @@ class Learner:
         """One rollout and what is learnt from it; its figures, over all processes."""
         args, device = self.args, self.accelerator.device
         played = self.play(update)
-        dialogues = Dialogues.of(played, int(self.start.tokenizer.pad_token_id)).to(device)
+        pad = int(self.start.tokenizer.pad_token_id)
+        dialogues = Dialogues.of(played, pad, args.group).to(device)
         rollout, kl = self._assess(dialogues)
         for group in self.optimiser.param_groups:
             group["lr"] = group["rate"] * (1 - 0.9 * update / args.updates)
         draws = np.random.default_rng([args.seed, update, self.accelerator.process_index])
         found: list[dict[str, float]] = []
         for _ in range(args.epochs):
-            order = torch.from_numpy(draws.permutation(len(played))).to(device)
+            order = torch.from_numpy(draws.permutation(len(played)))
             parts = order.split(args.minibatch_size)
             found += [
                 self._step(dialogues, rollout, rows, update < args.value_warmup) for rows in parts
@@ -213,15 +221,16 @@ class Learner:
             before, _ = self._look_in_parts(reference, dialogues)
         apart = logprobs - before
         rewards = dialogues.rewards - args.kl_coef * apart
-        advantages = gae(rewards, values, dialogues.ends, args.gae_lambda)
+        whole = values + dialogues.levels
+        advantages = gae(rewards, whole, dialogues.ends, args.gae_lambda)
         returns = advantages + values
         whitened = masked_whiten(advantages, dialogues.own)
         return Rollout(logprobs, whitened, returns), float(masked_mean(apart, dialogues.own))
 
     def _look_in_parts(self, model: Any, dialogues: Dialogues) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `look`, a minibatch at a time."""
+        """As `look`, some at a time."""
         logprobs, values = torch.zeros(2, *dialogues.own.shape, device=dialogues.ids.device)
-        for rows in torch.arange(len(values)).split(self.args.minibatch_size):
+        for rows in self._parts(dialogues, torch.arange(len(values))):
             with self.accelerator.autocast():
                 found = look(model, dialogues[rows], self.args.temperature)
             for whole, part in zip((logprobs, values), found, strict=True):
@@ -233,39 +242,53 @@ class Learner:
         self, dialogues: Dialogues, rollout: Rollout, rows: torch.Tensor, values_only: bool
     ) -> dict[str, float]:
         """A step of Adam on some of the dialogues."""
-        args = self.args
-        some = dialogues[rows]
-        old, advantages, returns = (x[rows, : some.own.shape[1]] for x in rollout)
-        with self.accelerator.autocast():
-            logprobs, values = look(self.model, some, args.temperature)
-        assert values is not None
-        ratio = torch.exp(logprobs - old)
-        clipped = ratio.clamp(1 - args.clip, 1 + args.clip)
-        gain = masked_mean(torch.min(ratio * advantages, clipped * advantages), some.own)
-        misfit = masked_mean(torch.square(values - returns), some.own)
-        self.accelerator.backward(args.value_coef * misfit - (0.0 if values_only else gain))
+        args, own = self.args, dialogues.own[rows]
+        spread = torch.var(rollout.returns[rows][own], correction=0)
+        sums = torch.zeros(4, device=own.device)
+        parts = self._parts(dialogues, rows)
+        for number, part in enumerate(parts):
+            last = number + 1 == len(parts)
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                found = self._losses(dialogues[part], [x[part] for x in rollout])
+                gain, misfit = found[:2] / own.sum()
+                self.accelerator.backward(args.value_coef * misfit - (0.0 if values_only else gain))
+            sums += found.detach()
         if values_only:
             for parameter in self.policy.parameters():
                 parameter.grad = None
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), args.max_grad_norm)
         self.optimiser.step()
         self.optimiser.zero_grad()
-        with torch.no_grad():
-            apart = masked_mean(ratio - 1 - (logprobs - old), some.own)
-            outside = masked_mean((ratio != clipped).float(), some.own)
-            explained = 1 - misfit / masked_mean(
-                torch.square(returns - masked_mean(returns, some.own)), some.own
-            )
-        figures = {
-            "approx_kl": apart,
-            "clipped": outside,
-            "gain": gain,
-            "value_loss": misfit,
-            "explained": explained,
-            "grad_norm": norm,
-        }
-        means = self._mean([float(x.detach()) for x in figures.values()])
+        names = ("gain", "value_loss", "approx_kl", "clipped")
+        figures = dict(zip(names, sums / own.sum(), strict=True))
+        figures |= {"explained": 1 - figures["value_loss"] / spread, "grad_norm": norm}
+        means = self._mean([float(x) for x in figures.values()])
         return dict(zip(figures, means, strict=True))
+
+    def _losses(self, some: Dialogues, rollout: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Sums over own tokens, (4,): the clipped gain, the squared error of the values, the
+        divergence from the rollout's policy, and how many probabilities are clipped.
+        """
+        own, clip = some.own, self.args.clip
+        old, advantages, returns = (x[:, : own.shape[1]][own] for x in rollout)
+        with self.accelerator.autocast():
+            logprobs, values = look(self.model, some, self.args.temperature)
+        assert values is not None
+        apart = logprobs[own] - old
+        ratio = torch.exp(apart)
+        clipped = ratio.clamp(1 - clip, 1 + clip)
+        gain = torch.min(ratio * advantages, clipped * advantages)
+        misfit = torch.square(values[own] - returns)
+        each = gain, misfit, ratio - 1 - apart, (ratio != clipped).float()
+        return torch.stack([x.sum() for x in each])
+
+    def _parts(self, dialogues: Dialogues, rows: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Rows by length, so many together as are computed at a time: hardly any padding."""
+        lengths = dialogues.seen.sum(1).cpu()[rows]
+        parts: Sequence[torch.Tensor] = rows[lengths.argsort(stable=True)].split(
+            self.args.micro_batch
+        )
+        return parts
 
     @contextmanager
     def _as_it_was(self) -> Iterator[Any]:

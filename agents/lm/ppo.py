@@ -39,18 +39,21 @@ class Args(RLArgs):
     """passes over a rollout"""
     minibatch_size: int = 64
     """conversations in a step of Adam"""
+    micro_batch: int = 32
+    """of these, computed at a time on each device; turns only"""
     clip: float = 0.2
     """how far probabilities may change in an update before they gain nothing more"""
     value_coef: float = 0.1
     """weight of the values' loss"""
     value_learning_rate: float = 3e-3
     """of Adam for the layer that gives values, which begins at 0; turns only"""
-    gae_lambda: float = 0.95
-    """of generalised advantages, from turn to turn; turns only"""
     value_warmup: int = 0
     """updates at the beginning in which only the values are learnt; turns only"""
     target_kl: float = 0.05
     """divergence from the rollout's policy beyond which an update ends early; turns only"""
+    adam_eps: float = 1e-3
+    """of Adam: above the size of most gradients, so that those of a weight count by their size, and
+    noise in rarely used weights is not blown up; turns only"""
     max_grad_norm: float = 1.0
     """gradients are clipped to this norm; turns only"""
 
@@ -91,14 +94,19 @@ def train(args: Args) -> Path:
 
 def check(args: Args) -> None:
     """Raises a ValueError where arguments cannot be used."""
-    least = {"updates": 1, "batch_size": 1, "minibatch_size": 1, "epochs": 1, "validate_every": 1}
-    for name, lowest in least.items():
-        if getattr(args, name) < lowest:
-            raise ValueError(f"{name} must be at least {lowest}, not {getattr(args, name)}")
+    sizes = ("updates", "batch_size", "group", "minibatch_size", "micro_batch", "epochs")
+    for name in (*sizes, "validate_every"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"{name} must be at least 1, not {getattr(args, name)}")
     for name in ("learning_rate", "temperature", "clip"):
         if not getattr(args, name) > 0:
             raise ValueError(f"{name} must be above 0, not {getattr(args, name)}")
     share = models.processes() * args.minibatch_size
+    if args.batch_size % (models.processes() * args.group):
+        raise ValueError(
+            f"batch_size {args.batch_size} is not a multiple of group {args.group} for each of "
+            f"{models.processes()} process(es): groups are played whole"
+        )
     if args.batch_size % share:
         raise ValueError(
             f"batch_size {args.batch_size} is not a multiple of {share}, a minibatch for each of "

@@ -22,7 +22,9 @@ class Played:
 
     ids: (T,) all tokens, up to the end of its last turn.
     own: (T,) those that the model drew. logprobs: (T,) of these, at temperature 1; 0 elsewhere.
-    ends: place of the last token of each turn of the model. rewards: of each of these turns.
+    acts: (T,) the own ones that are no words; None where these are learnt from, too.
+    ends: place of the last token of each turn of the model. rewards: of each of these turns, as
+        they are learnt from.
     exchanges: the turns of the conversation.
     user_id: row of the world's population. fault: who first could not be understood.
     words: (speaker, words) of all that was said.
@@ -31,6 +33,7 @@ class Played:
     ids: list[int]
     own: list[bool]
     logprobs: list[float]
+    acts: list[bool] | None = None
     ends: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
@@ -51,6 +54,16 @@ class Played:
         self.words = talk.past[conversation]
 
     @property
+    def earned(self) -> float:
+        """What learners take for the return: that of `rewards`."""
+        return float(sum(self.rewards))
+
+    @property
+    def learnt(self) -> list[bool]:
+        """The tokens that reinforcement learns from."""
+        return self.own if self.acts is None else self.acts
+
+    @property
     def row(self) -> Row:
         """The tokens, as supervised training has them."""
         return Row(np.array(self.ids, np.int32), np.array(self.own, bool))
@@ -66,6 +79,7 @@ def play(
     temperature: float = 1.0,
     seed: int = 0,
     max_turn: int = 64,
+    bf16: bool = False,
 ) -> list[Played]:
     """One conversation for each key, all side by side.
 
@@ -78,6 +92,7 @@ def play(
         temperature: of sampling; 0 takes the likeliest token.
         seed: of sampling.
         max_turn: tokens of a turn; a longer one is cut off there.
+        bf16: compute in bfloat16.
 
     Raises:
         ValueError: a conversation that is too long for the model.
@@ -94,6 +109,7 @@ def play(
         pad=int(chat.tokenizer.pad_token_id),
         temperature=temperature,
         generator=torch.Generator().manual_seed(seed),
+        bf16=bf16,
     )
     openings = [chat.opening(recommender_messages(words, system=system)) for words in greetings]
     played = [Played(list(ids), [False] * len(ids), [0.0] * len(ids)) for ids in openings]

@@ -43,19 +43,22 @@ class Args(RunArgs):
     """whose turns are learnt"""
     limit: int | None = None
     """use only the first so many dialogues"""
-    held_out: float = 0.05
+    held_out: float = 0.02
     """share of the users whose dialogues are kept to measure the loss"""
     epochs: float = 6.0
     """passes over the dialogues at most; the learning rate falls to zero until then"""
-    learning_rate: float = 2e-3
-    """of AdamW at its highest"""
+    learning_rate: float | None = None
+    """of AdamW at its highest; by default 4e-3 for tiny, 2e-5 for other models, 2e-4 with LoRA"""
+    muon_learning_rate: float = 0.02
+    """of Muon at its highest, which trains the matrices of the tiny decoder's blocks
+    (agents.lm.optimiser); 0 leaves them to AdamW"""
     batch_size: int = 32
     """dialogues in an update, on each device"""
     warmup: float = 0.03
     """share of the updates in which the learning rate rises"""
-    weight_decay: float = 0.05
-    """of AdamW"""
-    evaluate_every: int = 250
+    weight_decay: float = 0.01
+    """of both"""
+    evaluate_every: int = 500
     """updates between measurements of the loss, which are checkpoints too"""
     patience: int = 4
     """measurements without a lower loss before training stops"""
@@ -73,7 +76,7 @@ class Args(RunArgs):
     """of the tiny decoder"""
     subwords: int = 500
     """of the tiny tokenizer, besides films, tags and bytes"""
-    unlikelihood: float = 3.0
+    unlikelihood: float = 20.0
     """weight of the loss on films that a recommender may not name, where titles are one token each
     (agents.lm.unlikelihood); 0 for none"""
 
@@ -167,6 +170,9 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
     from trl import SFTConfig, SFTTrainer
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+    from agents.lm.batches import LengthBatches
+    from agents.lm.optimiser import MuonWithAdamW
+
     torch.set_num_threads(args.torch_threads)
     if args.track:
         announce(args.wandb_project, args.out)
@@ -180,8 +186,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         num_train_epochs=args.epochs,
         per_device_train_batch_size=args.batch_size,
         per_device_eval_batch_size=args.batch_size,
-        train_sampling_strategy="group_by_length",
-        learning_rate=args.learning_rate,
+        learning_rate=_rate(args),
         lr_scheduler_type="cosine",
         warmup_steps=args.warmup,
         weight_decay=args.weight_decay,
@@ -210,10 +215,28 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         "peft_config": models.lora(args.lora),
         "callbacks": [EarlyStoppingCallback(args.patience), *models.callbacks(args)],
     }
-    if not _forbids(args):
-        return SFTTrainer(**given)
 
     class Trainer(SFTTrainer):
+        """With our batches and optimiser."""
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            rows = self.train_dataset if train_dataset is None else train_dataset
+            return LengthBatches(
+                rows["length"], self.args.train_batch_size * models.processes(), args.seed
+            )
+
+        def create_optimizer(self, model: Any = None) -> Any:
+            if args.model != "tiny" or args.lora or not args.muon_learning_rate:
+                return super().create_optimizer(model)
+            if self.optimizer is None:
+                rates = args.muon_learning_rate, _rate(args)
+                self.optimizer = MuonWithAdamW(self.model, *rates, args.weight_decay)
+            return self.optimizer
+
+    if not _forbids(args):
+        return Trainer(**given)
+
+    class Unlikelihood(Trainer):
         """Its loss, and that of what is forbidden while training."""
 
         def compute_loss(
@@ -231,7 +254,16 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         pad_token_id=tokenizer.pad_token_id, pad_to_multiple_of=config.pad_to_multiple_of
     )
     config.prediction_loss_only = True
-    return Trainer(**given, data_collator=Collator(collator))
+    return Unlikelihood(**given, data_collator=Collator(collator))
+
+
+def _rate(args: Args) -> float:
+    """AdamW's learning rate: a model that was trained elsewhere is changed with care."""
+    if args.learning_rate is not None:
+        return args.learning_rate
+    if args.model == "tiny":
+        return 4e-3
+    return 2e-4 if args.lora else 2e-5
 
 
 if __name__ == "__main__":

@@ -59,18 +59,23 @@ class Start:
         """To validate and log with."""
         return Watch.of(self.args, self.arena, self.chat, self.card.system)
 
-    def play(self, scenarios: Sequence[int] | np.ndarray, model: Any) -> list[Played]:
-        """Training conversations; what is drawn in them follows from the seed and the first."""
+    def play(self, numbers: Sequence[int] | np.ndarray, model: Any) -> list[Played]:
+        """Training conversations, each of whose scenarios is that of a whole group; what is drawn
+        in them follows from the seed and the first number.
+        """
         args = self.args
-        drawn = np.random.SeedSequence([args.seed, int(scenarios[0])]).generate_state(1)
+        drawn = np.random.SeedSequence([args.seed, int(numbers[0])]).generate_state(1)
         return self.arena.play(
-            scenarios,
+            np.asarray(numbers) // args.group,
             model,
             self.chat,
+            words=args.learn == "turns",
+            illegal_cost=args.illegal_cost,
             system=self.card.system,
             temperature=args.temperature,
             seed=int(drawn[0]),
             max_turn=args.max_turn,
+            bf16=args.bf16,
         )
 
 

@@ -55,6 +55,7 @@ class Watch:
                 system=system,
                 temperature=args.temperature,
                 max_turn=args.max_turn,
+                bf16=args.bf16,
             )
 
         return cls(args, validate)

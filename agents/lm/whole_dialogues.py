@@ -1,6 +1,6 @@
 """PPO over whole dialogues by TRL's PPOTrainer as it is (Interplay, section 3.5.2).
 
-To TRL a dialogue is one response. The query is the number of a scenario; the policy's `generate`
+To TRL a dialogue is one response. The query is the number of a dialogue; the policy's `generate`
 plays it, the user's words included, and its `forward` puts a point mass on every token that is not
 the recommender's own: its log-probability is 0, its ratio 1, and no gradient flows. The reward
 model hands on the dialogue's return.
@@ -23,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 from agents.lm import models, states
+from agents.lm.credit import others_mean
 from agents.lm.rollouts import Played
 from agents.lm.starting import Start
 from agents.lm.watching import Watch
@@ -35,35 +36,40 @@ _NEVER = -1e9
 
 
 class Stage:
-    """Where scenarios are played, and what came of those of the last rollout.
+    """Where dialogues are played, and what came of those of the last rollout.
 
     Args:
         start: gives users and chat format.
-        offset: what is added to a scenario's number in a query, so that it is no token.
+        offset: what is added to a dialogue's number in a query, so that it is no token.
         pad: token for padding.
     """
 
     def __init__(self, start: Start, offset: int, pad: int) -> None:
         self.start, self.offset, self.pad = start, offset, pad
         self.played: dict[int, Played] = {}
+        self.levels: dict[int, float] = {}
 
     def play(self, queries: torch.Tensor, model: Any) -> list[Played]:
         """The conversations of (B,) queries."""
-        scenarios = [int(query) - self.offset for query in queries]
-        played = self.start.play(scenarios, model)
-        self.played = dict(zip(scenarios, played, strict=True))
+        numbers = [int(query) - self.offset for query in queries]
+        played = self.start.play(numbers, model)
+        levels = others_mean([one.earned for one in played], self.start.args.group)
+        self.played = dict(zip(numbers, played, strict=True))
+        self.levels = dict(zip(numbers, levels.tolist(), strict=True))
         return played
 
     def own(self, queries: torch.Tensor, width: int) -> torch.Tensor:
         """(B, width) bool, which tokens of the responses to (B,) queries are the recommender's."""
         own = np.zeros((len(queries), width), bool)
         for i, one in enumerate(self._of(queries)):
-            own[i, : len(one.own)] = one.own
+            own[i, : len(one.learnt)] = one.learnt
         return torch.from_numpy(own).to(queries.device)
 
     def totals(self, queries: torch.Tensor) -> torch.Tensor:
-        """(B,) returns."""
-        return torch.tensor([one.total for one in self._of(queries)], device=queries.device)
+        """(B,) returns, less what others returned with the same user."""
+        numbers = [int(query) - self.offset for query in queries]
+        totals = [self.played[n].earned - self.levels[n] for n in numbers]
+        return torch.tensor(totals, device=queries.device)
 
     def _of(self, queries: torch.Tensor) -> list[Played]:
         return [self.played[int(query) - self.offset] for query in queries]
@@ -88,7 +94,7 @@ class Policy(nn.Module):
     def generate(
         self, input_ids: torch.Tensor, generation_config: Any, **_: Any
     ) -> GenerateDecoderOnlyOutput:
-        """Plays the scenarios of (B, 1) queries.
+        """Plays the dialogues of (B, 1) queries.
 
         Returns:
             `sequences` (B, 1 + T), query and dialogue, padded by one token or more; `scores`, T
@@ -166,7 +172,7 @@ class _Returns(nn.Module):
 
 
 class Reward(nn.Module):
-    """The return of a dialogue, at each of its tokens."""
+    """What a dialogue returned beyond others with the same user, at each of its tokens."""
 
     base_model_prefix = "backbone"
 
@@ -180,15 +186,23 @@ class Watching(TrainerCallback):
 
     Args:
         policy: what is validated.
+        stage: where it plays.
         trained: policy and critic, as TRL wraps them.
         first: updates that are behind the run.
         watch: None on all processes but the main one.
     """
 
     def __init__(
-        self, args: Args, policy: Any, trained: Any, optimiser: Any, first: int, watch: Watch | None
+        self,
+        args: Args,
+        policy: Any,
+        stage: Stage,
+        trained: Any,
+        optimiser: Any,
+        first: int,
+        watch: Watch | None,
     ) -> None:
-        self._args, self._policy, self._trained = args, policy, trained
+        self._args, self._policy, self._stage, self._trained = args, policy, stage, trained
         self._optimiser, self._first, self._watch = optimiser, first, watch
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -209,6 +223,8 @@ class Watching(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if self._watch is not None:
             values = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+            played = self._stage.played.values()
+            values["reward"] = float(np.mean([one.total for one in played]))
             self._watch.log(values, self._first + state.global_step)
 
     def _seed(self, update: int) -> None:
@@ -275,9 +291,11 @@ def _train(
             rows,
             critic,
             optimizers=(optimiser, _schedule(optimiser, args, first)),
-            callbacks=[Watching(args, policy.causal, trained, optimiser, first, watch)],
+            callbacks=[
+                Watching(args, policy.causal, policy.stage, trained, optimiser, first, watch)
+            ],
         )
-        # its own loader shuffles: a run that goes on needs the scenarios in order
+        # its own loader shuffles: a run that goes on needs the dialogues in order
         loader = DataLoader(
             rows, batch_size=config.local_batch_size, collate_fn=trainer.data_collator
         )
@@ -320,8 +338,8 @@ def _queries(stage: Stage, args: Args, first: int) -> Any:
     """A row for each conversation that is still to be played."""
     from datasets import Dataset
 
-    scenarios = range(first * args.batch_size, args.updates * args.batch_size)
-    return Dataset.from_dict({"input_ids": [[stage.offset + n] for n in scenarios]})
+    numbers = range(first * args.batch_size, args.updates * args.batch_size)
+    return Dataset.from_dict({"input_ids": [[stage.offset + n] for n in numbers]})
 
 
 def _schedule(optimiser: Any, args: Args, first: int) -> Any:

@@ -33,10 +33,20 @@ class Writer:
         end, pad: the token that ends a turn, and the one for padding.
         temperature: of sampling; 0 takes the likeliest token.
         generator: of torch, on the CPU, for sampling.
+        bf16: compute, and keep keys and values, in bfloat16: half the memory to be read for every
+            token, which is what long texts of a small model take their time for.
     """
 
     def __init__(
-        self, model: Any, texts: int, *, end: int, pad: int, temperature: float, generator: Any
+        self,
+        model: Any,
+        texts: int,
+        *,
+        end: int,
+        pad: int,
+        temperature: float,
+        generator: Any,
+        bf16: bool = False,
     ) -> None:
         import torch
 
@@ -45,7 +55,8 @@ class Writer:
         self._model, self._end, self._pad = model, end, pad
         self._temperature, self._generator = temperature, generator
         self._device = model.device
-        self._cache = growing_cache(model.config)
+        self._bf16 = bf16
+        self._cache = growing_cache(model.config, torch.bfloat16 if bf16 else None)
         self._rows = list(range(texts))  # the texts that are still in the batch
         self._mask = torch.zeros((texts, 0), dtype=torch.long, device=self._device)
         self._waiting: list[list[int]] = [[] for _ in range(texts)]
@@ -141,7 +152,8 @@ class Writer:
                 f"a conversation has {longest} tokens and the model reads {self._room}: play fewer "
                 "or shorter turns, or take a model with a longer context"
             )
-        with torch.no_grad():
+        computing = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
+        with torch.no_grad(), computing:
             result = self._model(
                 input_ids=tokens,
                 attention_mask=self._mask,
@@ -153,11 +165,14 @@ class Writer:
         self._logits = result.logits[:, -1]
 
 
-def growing_cache(config: Any) -> Any:
+def growing_cache(config: Any, dtype: Any = None) -> Any:
     """A cache of transformers that makes room for many tokens at a time.
 
     Its own copies all keys and values for every token, which for a small model costs more than the
     rest of a step.
+
+    Args:
+        dtype: of what is kept; None for that of the keys and values themselves.
     """
     import torch
     from transformers import DynamicCache
@@ -165,6 +180,7 @@ def growing_cache(config: Any) -> Any:
 
     class GrowingLayer(DynamicLayer):
         def update(self, keys: Any, values: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+            keys, values = keys.to(dtype or keys.dtype), values.to(dtype or values.dtype)
             if not self.is_initialized:
                 self.lazy_initialization(keys, values)
                 self.used, self.buffers = 0, [x[:, :, :0] for x in (keys, values)]

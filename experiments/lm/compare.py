@@ -47,7 +47,7 @@ class Args:
     """of these, which train further: ppo-turns, ppo-dialogues, grpo"""
     dialogues: int = 32_000
     """that supervised training reads"""
-    sft_epochs: float = 3.0
+    sft_epochs: float = 2.0
     """passes over them at most"""
     updates: int = 150
     """of each learner, of 64 conversations"""

@@ -93,6 +93,22 @@ def test_a_turn_comes_back_from_its_tokens(chat):
     assert chat.text(np.array(chat.turn(said))[:-1]) == said
 
 
+def test_a_turn_without_its_words(chat):
+    act = "<action><recommend></recommend></action>"
+    turns = [
+        (f"{act}<response>What I say.</response>", "No."),
+        (f"{act}<response>What never ends", "Yes?"),
+        (f"No tag.{act}<response>Well</response>", None),
+    ]
+    row = chat.row([Message("user", "Hello.")], turns)
+    kept = chat.without_words(row.ids.tolist(), row.own.tolist())
+    assert not (np.array(kept) & ~row.own).any()
+    end = chat.tokenizer.eos_token
+    assert chat.tokenizer.decode(row.ids[kept]) == (
+        f"{act}<response></response>{end}{act}<response>{end}No tag.{act}<response></response>{end}"
+    )
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [

@@ -15,6 +15,7 @@ from safetensors.torch import load_file  # noqa: E402
 from agents.lm import grpo, models  # noqa: E402
 from agents.lm.arena import Arena  # noqa: E402
 from agents.lm.chats import ChatFormat  # noqa: E402
+from agents.lm.credit import turns_advantages  # noqa: E402
 from agents.lm.tiny import build_model, build_tokenizer  # noqa: E402
 from crs_gym.language.card import Card, card_of  # noqa: E402
 
@@ -38,6 +39,7 @@ def arguments(taught, world_file):
             model=str(taught), out=out, world=world_file, seed=3, updates=4, batch_size=BATCH,
             group=GROUP, learning_rate=1e-3, max_turn=MAX_TURN, validate_every=2,
             validation_episodes=BATCH, device="cpu", progress=False, temperature=1.0,
+            learn="turns", credit="dialogues",
         )  # fmt: skip
         return dataclasses.replace(base, **changed)
 
@@ -122,6 +124,40 @@ def test_advantages_compare_the_returns_of_a_group(parts):
     wanted = returns - returns.mean(1, keepdims=True)
     wanted /= returns.std(ddof=1) + 1e-4
     np.testing.assert_allclose(inputs["advantages"], wanted.ravel(), atol=1e-4)
+
+
+def test_turns_are_compared_token_by_token(arguments, tmp_path):
+    args = arguments(tmp_path, credit="turns", learn="acts", gae_lambda=0.3)
+    arena = Arena.of(args.world, seed=args.seed)
+    tokenizer, model, card = models.load_recommender(args.model, arena.world)
+    chat = ChatFormat(tokenizer)
+    trainer = grpo._trainer(args, model, chat, arena, card, None)
+    asked = [{"prompt": str(number)} for number in (4, 9) for _ in range(GROUP)]
+    trainer.model.train()
+    inputs = trainer._generate_and_score_completions(asked)
+    keys = [4] * GROUP + [9] * GROUP
+    drawn = np.random.SeedSequence([args.seed, 0, 0]).generate_state(1)[0]
+    played = arena.play(
+        keys, trainer.model, chat, words=False, temperature=1.0, seed=int(drawn), max_turn=MAX_TURN
+    )
+    found = turns_advantages([one.rewards for one in played], GROUP, 0.3)
+    size = np.std(np.concatenate(found)) + 1e-4
+    for i, (one, turns) in enumerate(zip(played, found, strict=True)):
+        start = one.own.index(True)
+        assert inputs["tool_mask"][i, : len(one.ids) - start].bool().tolist() == one.acts[start:]
+        for turn, (end, before) in enumerate(zip(one.ends, [start, *one.ends], strict=False)):
+            mine = inputs["advantages"][i, before + 1 - start : end + 1 - start]
+            assert mine.tolist() == pytest.approx([turns[turn] / size] * len(mine), abs=1e-5)
+        assert not inputs["advantages"][i, len(one.ids) - start :].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"scale": "group"}, "scale"), ({"batch_size": 3 * GROUP // 2}, "multiple")],
+)
+def test_turns_that_cannot_be_compared_are_refused(arguments, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        grpo.check(arguments(tmp_path, credit="turns", **changes))
 
 
 def test_no_gradient_flows_from_what_the_user_said(parts):

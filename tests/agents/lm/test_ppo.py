@@ -12,7 +12,7 @@ pytest.importorskip("trl.experimental.ppo", reason="PPO stands on TRL's")
 from safetensors.torch import load_file  # noqa: E402
 
 from agents import store  # noqa: E402
-from agents.lm import per_turn, ppo, whole_dialogues  # noqa: E402
+from agents.lm import credit, per_turn, ppo, whole_dialogues  # noqa: E402
 from agents.lm.per_turn import Dialogues, gae, look  # noqa: E402
 from agents.lm.rollouts import Played  # noqa: E402
 from agents.lm.starting import Start  # noqa: E402
@@ -35,7 +35,8 @@ def arguments(taught, world_file):
         base = ppo.Args(
             model=str(taught), out=out, world=world_file, seed=3, updates=2, batch_size=BATCH,
             minibatch_size=4, epochs=2, learning_rate=3e-4, max_turn=12, validate_every=1,
-            validation_episodes=BATCH, device="cpu", progress=False, temperature=1.0,
+            validation_episodes=BATCH, device="cpu", progress=False, temperature=1.0, group=4,
+            learn="turns",
         )  # fmt: skip
         return dataclasses.replace(base, **changed)
 
@@ -159,6 +160,61 @@ def test_an_update_begins_where_the_rollout_ended(arguments, tmp_path):
     assert found["steps"] == 1
 
 
+def test_the_conversations_of_a_group_have_one_user_and_one_level(start):
+    played = start.play(range(BATCH, 2 * BATCH), start.model)
+    assert len({one.user_id for one in played[:4]}) == len({one.user_id for one in played[4:]}) == 1
+    assert len({tuple(one.ids) for one in played}) > 2
+    made = Dialogues.of(played, 0, group=4)
+    levels = credit.turns_level([one.rewards for one in played], 4)
+    for i, one in enumerate(played):
+        turns = np.repeat(
+            np.arange(len(one.ends)), np.diff([-1, *np.cumsum(one.own)[one.ends] - 1])
+        )
+        assert made.levels[i, : len(turns)].tolist() == pytest.approx(levels[i][turns])
+        assert not made.levels[i, len(turns) :].any()
+
+
+def test_what_an_easy_user_gives_to_all_changes_no_advantage(arguments, tmp_path):
+    args = arguments(tmp_path / "run", kl_coef=0.0)
+    learner = per_turn.Learner(Start.of(args), args)
+    made = Dialogues.of(learner.play(0), 0, group=4)
+    bonus = torch.tensor([0.0] * 4 + [5.0] * 4)[:, None]
+    last = made.ends & (made.ends.cumsum(1) == made.ends.sum(1, keepdim=True))
+    easier = made._replace(
+        levels=made.levels + bonus * made.own, rewards=made.rewards + bonus * last
+    )
+    advantages = [learner._assess(x)[0].advantages for x in (made, easier)]
+    torch.testing.assert_close(*advantages, atol=1e-4, rtol=0)
+
+
+def test_acts_alone_are_learnt_from_if_so_asked(arguments, tmp_path):
+    start = Start.of(arguments(tmp_path / "run", learn="acts"))
+    played = start.play(range(BATCH), start.model)
+    made = Dialogues.of(played, 0)
+    for i, one in enumerate(played):
+        acts = start.chat.without_words(one.ids, one.own)
+        for end in one.ends:
+            acts[end] = True
+        places = (made.before[i].nonzero().flatten() + 1).tolist()
+        assert places == np.flatnonzero(acts).tolist()
+        assert made.rewards[i].sum() == pytest.approx(one.total, abs=1e-5)
+
+
+@pytest.mark.parametrize("micro", [1, 3])
+def test_a_step_is_the_same_however_much_is_computed_at_a_time(arguments, tmp_path, micro):
+    after = []
+    for size in (BATCH, micro):
+        args = arguments(tmp_path / str(size), micro_batch=size)
+        learner = per_turn.Learner(Start.of(args), args)
+        dialogues = Dialogues.of(learner.play(0), 0, 4)
+        rollout, _ = learner._assess(dialogues)
+        figures = learner._step(dialogues, rollout, torch.tensor([6, 1, 3, 0, 7]), False)
+        after.append((learner.whole.state_dict(), figures))
+    assert after[0][1] == pytest.approx(after[1][1], abs=1e-4)
+    for name, whole in after[0][0].items():
+        torch.testing.assert_close(after[1][0][name], whole, atol=2e-5, rtol=0)
+
+
 def test_a_warm_up_leaves_the_policy_as_it_is(arguments, tmp_path):
     args = arguments(tmp_path / "run", value_warmup=1, kl_coef=0.0)
     learner = per_turn.Learner(Start.of(args), args)
@@ -220,13 +276,14 @@ def test_the_query_is_not_seen_and_padding_is_never_written(staged):
     assert hidden[0].hidden_states[-1].shape[:2] == ids.shape
 
 
-def test_the_reward_is_the_return_at_every_token(staged):
+def test_the_reward_is_the_return_beyond_the_groups_at_every_token(staged):
     _, stage, ids, _ = staged
     reward = whole_dialogues.Reward(stage)
     backbone = getattr(reward, reward.base_model_prefix)
     scores = reward.score(backbone(input_ids=ids).hidden_states[-1])[..., 0]
-    totals = torch.tensor([one.total for one in stage.played.values()])
-    assert torch.equal(scores, totals[:, None].expand(ids.shape))
+    returns = [one.total for one in stage.played.values()]
+    beyond = torch.tensor(returns - credit.others_mean(returns, 4), dtype=torch.float32)
+    torch.testing.assert_close(scores, beyond[:, None].expand(ids.shape))
 
 
 def test_a_model_whose_padding_ends_turns_gets_another(start):
@@ -295,7 +352,8 @@ def test_lora_is_merged_in_the_end(arguments, tmp_path):
     [
         ({"variant": "dialogues", "learning_rate": 1e-3}, "clips no gradients"),
         ({"variant": "dialogues", "kl_coef": 0.0}, "kl_coef above 0"),
-        ({"batch_size": 10}, "not a multiple of 4"),
+        ({"batch_size": 10}, "not a multiple of group 4"),
+        ({"batch_size": 12, "minibatch_size": 8}, "not a multiple of 8"),
         ({"updates": 0}, "updates must be at least 1"),
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"world": "films"}, "knows the films of world"),

@@ -101,6 +101,17 @@ def test_turns_that_never_end_are_cut_and_not_understood(parts):
             assert not one.own[end + 1]
 
 
+def test_acts_are_learnt_from_without_their_words(parts, played):
+    arena, model, chat = parts
+    assert all(one.learnt == one.own for one in played)
+    acts = arena.play(SCENARIOS, model, chat, words=False, seed=1, max_turn=12)
+    assert [one.ids for one in acts] == [one.ids for one in played]
+    for one in acts:
+        assert all(one.learnt[end] for end in one.ends)
+        words = [i for i in np.flatnonzero(one.own) if not one.learnt[i]]
+        assert set(words) <= set(np.flatnonzero(one.own)) - set(one.ends)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_models_mode_is_left_as_it_was(parts, training):
     arena, model, chat = parts

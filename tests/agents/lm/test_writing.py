@@ -30,9 +30,11 @@ def model(tokenizer):
     return build_model(tokenizer, width=32, layers=2, heads=2, seed=4).eval()
 
 
-def writer(model, texts, temperature=0.0, seed=0, end=-1):
+def writer(model, texts, temperature=0.0, seed=0, end=-1, bf16=False):
     generator = torch.Generator().manual_seed(seed)
-    return Writer(model, texts, end=end, pad=0, temperature=temperature, generator=generator)
+    return Writer(
+        model, texts, end=end, pad=0, temperature=temperature, generator=generator, bf16=bf16
+    )
 
 
 def rounds(model, pieces, limit=6, over=(), **options):
@@ -69,6 +71,17 @@ def test_log_probabilities_are_those_of_a_whole_forward_pass(model, temperature)
     ids, own, likely = rounds(model, PIECES, temperature=temperature, end=50, limit=9)
     for i in range(len(PIECES)):
         np.testing.assert_allclose(likely[i], whole(model, ids[i], own[i]), atol=1e-4)
+
+
+def test_bfloat16_is_near_it_and_keeps_half_the_memory(model):
+    ids, own, likely = rounds(model, PIECES, temperature=1.0, end=50, limit=9, bf16=True)
+    exact = [whole(model, ids[i], own[i]) for i in range(len(PIECES))]
+    for mine, theirs in zip(likely, exact, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=0.05)  # 8 bits of mantissa
+    assert likely != exact
+    made = writer(model, 1, bf16=True)
+    made.read([[5, 6, 7]])
+    assert {x.dtype for layer in made._cache.layers for x in layer.buffers} == {torch.bfloat16}
 
 
 def test_a_batch_writes_what_each_text_would_alone(model):
@@ -146,7 +159,7 @@ def test_the_growing_cache_holds_what_that_of_transformers_does(model, monkeypat
 
     pieces = [[list(range(5, 105)), [7] * 90, [8] * 40], [[9], [10] * 5, [11] * 70]]
     grown = rounds(model, pieces, limit=40)  # passes the room that is made at once, twice
-    monkeypatch.setattr(writing, "growing_cache", lambda config: DynamicCache(config=config))
+    monkeypatch.setattr(writing, "growing_cache", lambda config, _: DynamicCache(config=config))
     usual = rounds(model, pieces, limit=40)
     assert grown[0] == usual[0]
     for mine, theirs in zip(grown[2], usual[2], strict=True):
