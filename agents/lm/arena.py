@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from agents import store
 from agents.lm import rollouts
 from agents.lm.chats import ChatFormat
 from agents.lm.rollouts import Played
+from crs_gym.acts import Recommendation
 from crs_gym.dialogue import NotUnderstood, understand
 from crs_gym.envs.text import Conversations, Opponent, make_opponent
 from crs_gym.evaluation.judging.wording import distinct
@@ -136,6 +138,7 @@ class Arena:
         chat: ChatFormat,
         words: bool = True,
         illegal_cost: float = 0.0,
+        dense: float = 0.0,
         **options: Any,
     ) -> list[Played]:
         """Training conversations.
@@ -143,12 +146,18 @@ class Arena:
         Args:
             words: whether those of a turn are learnt from, or its act alone.
             illegal_cost: taken off the reward of a turn that is not legal.
+            dense: weight of how near recommendations came to being accepted.
             options: those of `rollouts.play`.
         """
         played = rollouts.play(self.train, self.keys(scenarios), model, chat, **options)
         for one in played:
             for turn, exchange in enumerate(one.exchanges):
                 one.rewards[turn] -= illegal_cost * (not exchange.legal)
+            if dense:
+                one.near = [
+                    dense * e.near if isinstance(e.act, Recommendation) else math.nan
+                    for e in one.exchanges
+                ]
         if not words:
             for one in played:
                 one.acts = chat.without_words(one.ids, one.own)

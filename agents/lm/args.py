@@ -59,6 +59,9 @@ class RLArgs(RunArgs):
     gae_lambda: float = 0.5
     """of generalised advantages, from turn to turn: at 1 a turn is credited with all that comes
     after it, at 0 with its reward and what is then expected"""
+    dense: float = 1.0
+    """weight, while training, of how near recommendations came to being accepted
+    (`Exchange.near`), against the others': says more of each turn than whether one was"""
     illegal_cost: float = 0.1
     """taken off the reward of a turn that was not understood or not legal, while training: what it
     costs in the end, a chance that was not used, is hardly to be seen in one conversation"""

@@ -27,7 +27,7 @@ from agents.lm import models
 from agents.lm.arena import Arena
 from agents.lm.args import RLArgs
 from agents.lm.chats import ChatFormat
-from agents.lm.credit import turns_advantages
+from agents.lm.credit import near_advantages, turns_advantages
 from agents.lm.rollouts import Played
 from agents.lm.users import opponent
 from agents.lm.watching import Watch
@@ -159,6 +159,7 @@ def rollouts(
             chat,
             words=args.learn == "turns",
             illegal_cost=args.illegal_cost,
+            dense=args.dense,
             system=system,
             temperature=args.temperature,
             seed=int(np.random.SeedSequence(source).generate_state(1)[0]),
@@ -180,6 +181,9 @@ def by_token(played: Sequence[Played], group: int, decay: float, scaled: bool) -
         scaled: divide by their standard deviation.
     """
     found = turns_advantages([one.rewards for one in played], group, decay)
+    if played[0].near is not None:
+        near = near_advantages([one.near or () for one in played], group, decay)
+        found = [mine + more for mine, more in zip(found, near, strict=True)]
     size = float(np.std(np.concatenate(found))) + 1e-4 if scaled else 1.0
     tokens = []
     for one, advantages in zip(played, found, strict=True):

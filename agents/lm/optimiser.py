@@ -50,7 +50,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         """Schedulers change the learning rates of the parts' own groups."""
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
         """A step of both; closures are not supported."""
         if closure is not None:
             raise ValueError("Muon takes no closure")

@@ -21,7 +21,7 @@ from trl.experimental.ppo.ppo_trainer import masked_mean, masked_whiten
 from trl.trainer.utils import disable_dropout_in_model, selective_log_softmax
 
 from agents.lm import models, states
-from agents.lm.credit import turns_level
+from agents.lm.credit import near_advantages, turns_level
 from agents.lm.rollouts import Played
 from agents.lm.starting import Start
 from crs_gym.language import weights
@@ -36,6 +36,7 @@ class Dialogues(NamedTuple):
     ids: (B, T) tokens. seen: (B, T) 1 for these, 0 for padding. before: (B, T) bool, the places
     that an own token follows. tokens: (B, K) the own ones. own: (B, K) bool, which of these there
     are. ends: (B, K) bool, the last tokens of turns. rewards: (B, K) of turns, at their ends.
+
     levels: (B, K) what values are counted from: what others with the same user had still to come.
     """
 
@@ -47,9 +48,12 @@ class Dialogues(NamedTuple):
     ends: torch.Tensor
     rewards: torch.Tensor
     levels: torch.Tensor
+    bonus: torch.Tensor
 
     @classmethod
-    def of(cls, played: Sequence[Played], pad: int, group: int = 1) -> Dialogues:
+    def of(
+        cls, played: Sequence[Played], pad: int, group: int = 1, decay: float = 0.0
+    ) -> Dialogues:
         """Of conversations that are over, those of a group beside each other."""
         count, long = len(played), max(len(one.ids) for one in played)
         most = max(sum(one.learnt) for one in played)
@@ -66,8 +70,14 @@ class Dialogues(NamedTuple):
             ends[i, last], rewards[i, last] = True, one.rewards
         turn = np.cumsum(ends, 1) - ends
         found = turns_level([one.rewards for one in played], group).astype(np.float32)
-        levels = np.take_along_axis(found, np.minimum(turn, found.shape[1] - 1), 1) * own
-        made = ids, seen, before, tokens, own, ends, rewards, levels
+        turn = np.minimum(turn, found.shape[1] - 1)
+        levels = np.take_along_axis(found, turn, 1) * own
+        bonus = np.zeros_like(levels)
+        if played[0].near is not None:
+            near = near_advantages([one.near or () for one in played], group, decay)
+            for i, mine in enumerate(near):
+                bonus[i] = mine[np.minimum(turn[i], len(mine) - 1)] * own[i]
+        made = ids, seen, before, tokens, own, ends, rewards, levels, bonus
         return cls(*map(torch.from_numpy, made))
 
     def __getitem__(self, rows: Any) -> Dialogues:
@@ -185,7 +195,7 @@ class Learner:
         args, device = self.args, self.accelerator.device
         played = self.play(update)
         pad = int(self.start.tokenizer.pad_token_id)
-        dialogues = Dialogues.of(played, pad, args.group).to(device)
+        dialogues = Dialogues.of(played, pad, args.group, args.gae_lambda).to(device)
         rollout, kl = self._assess(dialogues)
         for group in self.optimiser.param_groups:
             group["lr"] = group["rate"] * (1 - 0.9 * update / args.updates)
@@ -224,7 +234,7 @@ class Learner:
         whole = values + dialogues.levels
         advantages = gae(rewards, whole, dialogues.ends, args.gae_lambda)
         returns = advantages + values
-        whitened = masked_whiten(advantages, dialogues.own)
+        whitened = masked_whiten(advantages + dialogues.bonus, dialogues.own)
         return Rollout(logprobs, whitened, returns), float(masked_mean(apart, dialogues.own))
 
     def _look_in_parts(self, model: Any, dialogues: Dialogues) -> tuple[torch.Tensor, torch.Tensor]:

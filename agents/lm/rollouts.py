@@ -25,6 +25,7 @@ class Played:
     acts: (T,) the own ones that are no words; None where these are learnt from, too.
     ends: place of the last token of each turn of the model. rewards: of each of these turns, as
         they are learnt from.
+    near: of each of these turns, see `near_advantages`; None where it is not learnt from.
     exchanges: the turns of the conversation.
     user_id: row of the world's population. fault: who first could not be understood.
     words: (speaker, words) of all that was said.
@@ -36,6 +37,7 @@ class Played:
     acts: list[bool] | None = None
     ends: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
+    near: list[float] | None = None
     exchanges: list[Exchange] = field(default_factory=list)
     user_id: int = -1
     fault: Fault = "neither"
@@ -55,8 +57,9 @@ class Played:
 
     @property
     def earned(self) -> float:
-        """What learners take for the return: that of `rewards`."""
-        return float(sum(self.rewards))
+        """What learners take for the return: that of `rewards`, and how near it came on average."""
+        there = [x for x in self.near or () if not np.isnan(x)]
+        return float(sum(self.rewards) + (np.mean(there) if there else 0.0))
 
     @property
     def learnt(self) -> list[bool]:

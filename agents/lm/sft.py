@@ -228,9 +228,8 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         def create_optimizer(self, model: Any = None) -> Any:
             if args.model != "tiny" or args.lora or not args.muon_learning_rate:
                 return super().create_optimizer(model)
-            if self.optimizer is None:
-                rates = args.muon_learning_rate, _rate(args)
-                self.optimizer = MuonWithAdamW(self.model, *rates, args.weight_decay)
+            rates = args.muon_learning_rate, _rate(args)
+            self.optimizer: Any = MuonWithAdamW(self.model, *rates, args.weight_decay)
             return self.optimizer
 
     if not _forbids(args):

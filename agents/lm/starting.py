@@ -71,6 +71,7 @@ class Start:
             self.chat,
             words=args.learn == "turns",
             illegal_cost=args.illegal_cost,
+            dense=args.dense,
             system=self.card.system,
             temperature=args.temperature,
             seed=int(drawn[0]),

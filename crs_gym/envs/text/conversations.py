@@ -22,6 +22,7 @@ from crs_gym.acts import (
     ReadableUserAct,
     Recommendation,
     RecommenderAct,
+    RecommenderKind,
     Reject,
     Turn,
     UserAct,
@@ -37,9 +38,13 @@ from crs_gym.envs.text.opponents import Opponent, Person, Situation, person_of
 from crs_gym.simulation import Simulator, State, accepted_item, legal
 from crs_gym.simulation.keys import words_key
 from crs_gym.users import User
+from crs_gym.users.choice import log_probs
 from crs_gym.world import World
 
 Fault = Literal["neither", "recommender", "user"]
+
+NEAR = 0.5
+"""Temperature of the choices of a less decided user, in deviations of utility."""
 
 _NOTHING = Recommendation(())
 
@@ -60,6 +65,9 @@ class Exchange:
         `Simulator.quality`.
     terminated: accepted or left. truncated: out of turns, or the user could not be understood.
     accepted: the item accepted, -1 for none. left: whether the user left.
+    near: how near a recommendation came: the odds that a less decided user of the same tastes
+        accepts something of it, with the choice model at a temperature of `NEAR`; 0 to 1, and 0 for
+        queries.
     """
 
     heard: Heard
@@ -75,6 +83,7 @@ class Exchange:
     truncated: bool
     accepted: int
     left: bool
+    near: float = 0.0
 
     @property
     def turns(self) -> tuple[RecommenderTurn, UserTurn]:
@@ -207,17 +216,20 @@ class Conversations:
 
     def _listen(
         self, acts: dict[int, ReadableRecommenderAct]
-    ) -> dict[int, tuple[RecommenderAct, UserAct, int]]:
-        """For each live conversation the legal act, ICER's response and a variant."""
+    ) -> dict[int, tuple[RecommenderAct, UserAct, int, float]]:
+        """For each live conversation the legal act, ICER's response, a variant, and `near`."""
         k = self.simulator.slate_size
         rows = [to_arrays(acts.get(i, _NOTHING), k) for i in range(len(self))]
         stacked = RecommenderAct(*map(np.stack, zip(*rows, strict=True)))
-        legal, responses, variants = jax.device_get(_listen(self.simulator, self._states, stacked))
+        legal, responses, variants, near = jax.device_get(
+            _listen(self.simulator, self._states, stacked)
+        )
         return {
             i: (
                 RecommenderAct(*(field[i] for field in legal)),
                 UserAct(*(field[i] for field in responses)),
                 int(variants[i]) if self.variants else 0,
+                float(near[i]),
             )
             for i in acts
         }
@@ -226,13 +238,13 @@ class Conversations:
         self,
         live: Sequence[int],
         heard: dict[int, Heard],
-        said: dict[int, tuple[RecommenderAct, UserAct, int]],
+        said: dict[int, tuple[RecommenderAct, UserAct, int, float]],
     ) -> dict[int, UserTurn | NotUnderstood]:
         """Who heard nothing clear says so, or leaves; the others are the opponent's to play."""
         turns: dict[int, UserTurn | NotUnderstood] = {}
         asked: dict[int, Situation] = {}
         for i in live:
-            act, response, variant = said[i]
+            act, response, variant, _ = said[i]
             icer = response_to_readable(response, act)
             if heard[i].act is None and not isinstance(icer, Leave):
                 turns[i] = UserTurn(Reject(), CONFUSED)
@@ -254,7 +266,7 @@ class Conversations:
 
     def _settle(
         self,
-        said: dict[int, tuple[RecommenderAct, UserAct, int]],
+        said: dict[int, tuple[RecommenderAct, UserAct, int, float]],
         responses: dict[int, ReadableUserAct],
     ) -> _Settled:
         idle = to_arrays(_NOTHING, self.simulator.slate_size)
@@ -276,7 +288,7 @@ class Conversations:
         i: int,
         heard: Heard,
         act: ReadableRecommenderAct,
-        said: tuple[RecommenderAct, UserAct, int],
+        said: tuple[RecommenderAct, UserAct, int, float],
         turn: UserTurn | NotUnderstood,
         settled: _Settled,
     ) -> Exchange:
@@ -307,6 +319,7 @@ class Conversations:
             truncated=bool(settled.truncated[i]),
             accepted=int(settled.accepted[i]),
             left=bool(settled.left[i]),
+            near=said[3],
         )
 
 
@@ -328,14 +341,18 @@ def _begin(simulator: Simulator, keys: jax.Array) -> tuple[State, Any, User, Any
 @jax.jit
 def _listen(
     simulator: Simulator, states: State, acts: RecommenderAct
-) -> tuple[RecommenderAct, UserAct, Any]:
-    def one(state: State, act: RecommenderAct) -> tuple[RecommenderAct, UserAct, Any]:
+) -> tuple[RecommenderAct, UserAct, Any, Any]:
+    def one(state: State, act: RecommenderAct) -> tuple[RecommenderAct, UserAct, Any, Any]:
         state = _with_key(state)
         act = legal(act, state.context, simulator.n_attributes)
         key = words_key(state.key, state.context.turn + 1)
         # as in data sets of dialogues: the first is for the recommender's words
         variant = jax.random.randint(key, (2,), 0, VARIANTS)[1]
-        return act, simulator.respond(state, act), variant
+        percept = simulator.percept(state, act)
+        odds = log_probs(percept.utilities, jnp.float32(NEAR), percept.null)
+        recommended = act.kind == RecommenderKind.RECOMMEND
+        near = jnp.where(recommended, -jnp.expm1(odds[-1]), 0.0)
+        return act, simulator.respond(state, act), variant, near
 
     return jax.vmap(one)(states, acts)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agents.lm.credit import others_mean, turns_advantages, turns_level
+from agents.lm.credit import near_advantages, others_mean, turns_advantages, turns_level
 
 
 def test_each_is_measured_against_the_others_of_its_group():
@@ -45,3 +45,23 @@ def test_advantages_of_turns_are_sums_of_later_surprises(decay):
             assert advantages[turn] == pytest.approx(weights @ surprise[turn:])
     if decay == 1:
         assert found[1][0] == pytest.approx(3 - levels[1, 0])
+
+
+def test_how_near_a_turn_came_is_measured_against_the_same_turn_of_others():
+    query = np.nan
+    near = [[0.2, 0.6], [query, 0.3, 0.9], [0.5], [0.8, query]]
+    # in the mean of all: 0.5, 0.45 and 0.9
+    beyond = [
+        [0.2 - 0.5, 0.6 - (0.3 + 0.45) / 2],
+        [0.0, 0.3 - (0.6 + 0.45) / 2, 0.0],
+        [0.5 - (0.8 + 0.5) / 2],
+        [0.8 - (0.5 + 0.5) / 2, 0.0],
+    ]
+    for decay in (0.0, 0.5):
+        found = near_advantages(near, 2, decay)
+        for mine, expected in zip(found, beyond, strict=True):
+            later = [
+                sum(decay ** (s - t) * expected[s] for s in range(t, len(expected)))
+                for t in range(len(expected))
+            ]
+            assert mine.tolist() == pytest.approx(later)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file  # noqa: E402
 from agents.lm import grpo, models  # noqa: E402
 from agents.lm.arena import Arena  # noqa: E402
 from agents.lm.chats import ChatFormat  # noqa: E402
-from agents.lm.credit import turns_advantages  # noqa: E402
+from agents.lm.credit import near_advantages, turns_advantages  # noqa: E402
 from agents.lm.tiny import build_model, build_tokenizer  # noqa: E402
 from crs_gym.language.card import Card, card_of  # noqa: E402
 
@@ -39,7 +39,7 @@ def arguments(taught, world_file):
             model=str(taught), out=out, world=world_file, seed=3, updates=4, batch_size=BATCH,
             group=GROUP, learning_rate=1e-3, max_turn=MAX_TURN, validate_every=2,
             validation_episodes=BATCH, device="cpu", progress=False, temperature=1.0,
-            learn="turns", credit="dialogues",
+            learn="turns", credit="dialogues", dense=0.0, illegal_cost=0.0,
         )  # fmt: skip
         return dataclasses.replace(base, **changed)
 
@@ -127,7 +127,7 @@ def test_advantages_compare_the_returns_of_a_group(parts):
 
 
 def test_turns_are_compared_token_by_token(arguments, tmp_path):
-    args = arguments(tmp_path, credit="turns", learn="acts", gae_lambda=0.3)
+    args = arguments(tmp_path, credit="turns", learn="acts", gae_lambda=0.3, dense=2.0)
     arena = Arena.of(args.world, seed=args.seed)
     tokenizer, model, card = models.load_recommender(args.model, arena.world)
     chat = ChatFormat(tokenizer)
@@ -138,9 +138,17 @@ def test_turns_are_compared_token_by_token(arguments, tmp_path):
     keys = [4] * GROUP + [9] * GROUP
     drawn = np.random.SeedSequence([args.seed, 0, 0]).generate_state(1)[0]
     played = arena.play(
-        keys, trainer.model, chat, words=False, temperature=1.0, seed=int(drawn), max_turn=MAX_TURN
-    )
-    found = turns_advantages([one.rewards for one in played], GROUP, 0.3)
+        keys, trainer.model, chat, words=False, dense=2.0, temperature=1.0, seed=int(drawn),
+        max_turn=MAX_TURN,
+    )  # fmt: skip
+    found = [
+        turns + near
+        for turns, near in zip(
+            turns_advantages([one.rewards for one in played], GROUP, 0.3),
+            near_advantages([one.near for one in played], GROUP, 0.3),
+            strict=True,
+        )
+    ]
     size = np.std(np.concatenate(found)) + 1e-4
     for i, (one, turns) in enumerate(zip(played, found, strict=True)):
         start = one.own.index(True)

@@ -16,6 +16,7 @@ from agents.lm import credit, per_turn, ppo, whole_dialogues  # noqa: E402
 from agents.lm.per_turn import Dialogues, gae, look  # noqa: E402
 from agents.lm.rollouts import Played  # noqa: E402
 from agents.lm.starting import Start  # noqa: E402
+from crs_gym.acts import Recommendation  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -36,7 +37,7 @@ def arguments(taught, world_file):
             model=str(taught), out=out, world=world_file, seed=3, updates=2, batch_size=BATCH,
             minibatch_size=4, epochs=2, learning_rate=3e-4, max_turn=12, validate_every=1,
             validation_episodes=BATCH, device="cpu", progress=False, temperature=1.0, group=4,
-            learn="turns",
+            learn="turns", dense=0.0, illegal_cost=0.0,
         )  # fmt: skip
         return dataclasses.replace(base, **changed)
 
@@ -185,6 +186,28 @@ def test_what_an_easy_user_gives_to_all_changes_no_advantage(arguments, tmp_path
     )
     advantages = [learner._assess(x)[0].advantages for x in (made, easier)]
     torch.testing.assert_close(*advantages, atol=1e-4, rtol=0)
+
+
+def test_what_is_illegal_costs_and_what_comes_near_counts_while_training(arguments, tmp_path):
+    start = Start.of(arguments(tmp_path / "run", dense=2.0, illegal_cost=0.5))
+    played = start.play(range(BATCH), start.model)
+    legal = [e.legal for one in played for e in one.exchanges]
+    assert 0 < np.mean(legal) < 1
+    made = Dialogues.of(played, 0, 4, decay=0.0)
+    for one, row, bonus in zip(played, made.rewards, made.bonus, strict=True):
+        charged = 0.5 * sum(not e.legal for e in one.exchanges)
+        assert row.sum() == pytest.approx(one.total - charged, abs=1e-5)
+        there = [2 * e.near for e in one.exchanges if isinstance(e.act, Recommendation)]
+        near = np.mean(there) if there else 0.0
+        assert one.earned == pytest.approx(one.total - charged + near, abs=1e-5)
+        assert len(set(bonus[: sum(one.own)].tolist())) <= len(one.ends)
+    assert made.bonus.any()
+    rollout, _ = per_turn.Learner(start, start.args)._assess(made)
+    plain, _ = per_turn.Learner(start, start.args)._assess(
+        made._replace(bonus=torch.zeros_like(made.bonus))
+    )
+    assert not torch.allclose(rollout.advantages, plain.advantages)
+    assert torch.equal(rollout.returns, plain.returns)
 
 
 def test_acts_alone_are_learnt_from_if_so_asked(arguments, tmp_path):

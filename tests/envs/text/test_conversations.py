@@ -26,6 +26,7 @@ from crs_gym.dialogue import (
     say_response,
 )
 from crs_gym.envs.text import Conversations, IcerUser
+from crs_gym.envs.text.conversations import NEAR
 from crs_gym.simulation import Simulator, evaluation_keys
 from crs_gym.world import load_world
 
@@ -122,6 +123,22 @@ def test_quality_is_that_of_the_accepted_item_for_this_user():
         expected = (utilities[exchange.accepted] - mean) / (best - mean)
         assert exchange.quality == pytest.approx(expected, abs=1e-4)
         assert exchange.reward == pytest.approx(expected - 0.25, abs=1e-4)
+
+
+def test_how_near_a_recommendation_comes_is_the_choice_of_a_less_decided_user():
+    talk = talk_of()
+    talk.begin(evaluation_keys(0, 6))
+    acts = [Recommendation((3, 40)), Recommendation((9,)), ItemQuery((3, 40)), NOTHING]
+    acts += [AttributeQuery(4, 1, 1), Recommendation((100, 200))]
+    found = talk.say([format_turn(act, say(act, WORLD, 0), WORLD) for act in acts])
+    everyone = WORLD.item_embeddings.astype(float)
+    for exchange, act, person in zip(found, acts, talk.persons, strict=True):
+        phi = np.asarray(person.user.embedding, float)
+        utilities = everyone @ phi
+        null = utilities.mean() + WORLD.user_model["null_z"] * utilities.std()
+        gains = np.exp((utilities[list(getattr(act, "items", ()))] - null) / NEAR)
+        wanted = gains.sum() / (1 + gains.sum()) if isinstance(act, Recommendation) else 0.0
+        assert exchange.near == pytest.approx(wanted, abs=1e-4)
 
 
 def test_a_batch_plays_what_each_plays_alone():
