@@ -49,9 +49,9 @@ class RLArgs(RunArgs):
     """who is talked to, see `crs/Dialogue-v0`"""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """further arguments of the environment: JSON, or key=value pairs"""
-    updates: int = 200
+    updates: int = 100
     """rollouts, each followed by an update"""
-    batch_size: int = 64
+    batch_size: int = 256
     """conversations in a rollout"""
     group: int = 8
     """conversations with the same hidden user, and the same luck, each of which is measured against
@@ -62,21 +62,24 @@ class RLArgs(RunArgs):
     dense: float = 1.0
     """weight, while training, of how near recommendations came to being accepted
     (`Exchange.near`), against the others': says more of each turn than whether one was"""
-    illegal_cost: float = 0.1
+    illegal_cost: float = 0.3
     """taken off the reward of a turn that was not understood or not legal, while training: what it
     costs in the end, a chance that was not used, is hardly to be seen in one conversation"""
     learn: Literal["acts", "turns"] = "acts"
     """which tokens of a recommender's turns are credited with what follows: those of the act, which
     is all that users of rules answer to; or all, words included"""
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-4
     """of Adam at the beginning; it falls linearly to a tenth"""
-    kl_coef: float = 0.02
+    adam_eps: float = 1e-3
+    """of Adam: above the size of most gradients, so that those of a weight count by their size, and
+    noise in rarely used weights is not blown up"""
+    kl_coef: float = 0.01
     """weight of the divergence from the model that was started from; 0 for none"""
     temperature: float = 0.6
     """of sampling while training; the policy that learns is the model at this temperature"""
     max_turn: int = 64
     """tokens of a turn; a longer one is cut off there"""
-    validate_every: int = 25
+    validate_every: int = 10
     """updates between conversations with held-out users; at each a checkpoint is written"""
     validation_episodes: int = 256
     """of these conversations, always the same; 0 for none"""

@@ -44,7 +44,7 @@ class Args(RLArgs):
     """steps of the optimiser on each rollout"""
     clip: float = 0.2
     """how far the probability of a token may move in the steps on one rollout, as a ratio"""
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """of Adam at the beginning; it falls linearly to a tenth"""
     credit: Literal["turns", "dialogues"] = "turns"
     """what is compared: turns, each with what others of the group had still to come
@@ -55,9 +55,8 @@ class Args(RLArgs):
     loss: Literal["dapo", "grpo", "bnpo"] = "dapo"
     """mean over what: dapo all tokens of the rollout, grpo conversations, bnpo those of a micro
     batch"""
-    micro_batch: int | None = None
-    """conversations in a forward pass on each device, fewer take less memory; all at once where
-    none is given"""
+    micro_batch: int = 32
+    """conversations in a forward pass on each device"""
 
 
 def train(args: Args) -> Path:
@@ -208,7 +207,7 @@ def earned(
 
 
 def _micro_batch(args: Args) -> int:
-    return args.batch_size // models.processes() if args.micro_batch is None else args.micro_batch
+    return min(args.micro_batch, args.batch_size // models.processes())
 
 
 def _trainer(
@@ -253,6 +252,7 @@ def _trainer(
         loss_type=args.loss,
         disable_dropout=True,
         learning_rate=args.learning_rate,
+        adam_epsilon=args.adam_eps,
         lr_scheduler_type="polynomial",
         lr_scheduler_kwargs={"lr_end": args.learning_rate / 10, "power": 1.0},
         max_grad_norm=1.0,

@@ -35,9 +35,9 @@ class Args(RLArgs):
     """folder of the run"""
     variant: Literal["turns", "dialogues"] = "turns"
     """turns: rewards for turns, our loop; dialogues: one reward at the end, TRL's PPOTrainer"""
-    epochs: int = 2
+    epochs: int = 1
     """passes over a rollout"""
-    minibatch_size: int = 64
+    minibatch_size: int = 128
     """conversations in a step of Adam"""
     micro_batch: int = 32
     """of these, computed at a time on each device; turns only"""
@@ -51,15 +51,12 @@ class Args(RLArgs):
     """updates at the beginning in which only the values are learnt; turns only"""
     target_kl: float = 0.05
     """divergence from the rollout's policy beyond which an update ends early; turns only"""
-    adam_eps: float = 1e-3
-    """of Adam: above the size of most gradients, so that those of a weight count by their size, and
-    noise in rarely used weights is not blown up; turns only"""
     max_grad_norm: float = 1.0
     """gradients are clipped to this norm; turns only"""
 
 
 # TRL's trainer clips no gradients: with more than this it was seen to diverge
-_HIGHEST_RATE = 3e-4
+_HIGHEST_RATE = 1e-3
 
 
 def train(args: Args) -> Path:

@@ -263,9 +263,8 @@ def train(start: Start, args: Args) -> Any:
         reference = Policy(frozen, stage)
     policy = Policy(model, stage)
     trained = nn.ModuleDict({"policy": policy, "critic": critic})
-    optimiser = torch.optim.Adam(
-        [p for p in trained.parameters() if p.requires_grad], lr=args.learning_rate, eps=1e-5
-    )
+    learnt = [p for p in trained.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(learnt, lr=args.learning_rate, eps=args.adam_eps)
     first = states.restore(args.out, trained, optimiser)
     if first < args.updates:
         _train(start, args, policy, reference, critic, optimiser, first)

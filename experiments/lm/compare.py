@@ -3,12 +3,14 @@
     python -m experiments.lm.compare            # all, 5 seeds; goes on where it stopped
     python -m experiments.lm.compare --seeds 1 --learners ppo-turns
 
-The question: do PPO and GRPO end above a fully trained supervised model, on users whom neither met?
-And how close do they come to the ICER recommender, which knows the user model? Every model is a
-decoder of about a million parameters, trained from nothing on one core for each seed: supervised on
-dialogues of the ICER recommender, then by conversations with ICER users in words. All are measured
-on the same evaluation users, at temperature 0.6 and 0 alike; differences are paired by user, their
-95% intervals clustered by user and seed. Finished steps are kept in `runs`, results in `results`.
+The question: do PPO and GRPO end above the supervised model that they start from, on users whom
+neither met? And how close do they come to the ICER recommender, which knows the user model? Every
+model is a decoder of about a million parameters, trained from nothing on one core for each seed:
+supervised on a few thousand dialogues of the ICER recommender, until the loss on other users' no
+longer falls, then by conversations with ICER users in words. Beside them a model that has read
+eight times as many dialogues. All are measured on the same evaluation users, at the same
+temperatures; differences are paired by user, their 95% intervals clustered by user and seed.
+Finished steps are kept in `runs`, results in `results`.
 """
 
 from __future__ import annotations
@@ -45,15 +47,21 @@ class Args:
     """the first of them"""
     learners: tuple[str, ...] = LEARNERS
     """of these, which train further: ppo-turns, ppo-dialogues, grpo"""
+    everything: int = 1
+    """seeds for which a model of all dialogues is trained, too"""
     dialogues: int = 32_000
-    """that supervised training reads"""
-    sft_epochs: float = 2.0
-    """passes over them at most"""
-    updates: int = 150
-    """of each learner, of 64 conversations"""
+    """of the data set"""
+    few: int = 4_000
+    """of these, that the model has read which the learners start from"""
+    few_epochs: float = Plan.few_epochs
+    """passes over these at most"""
+    sft_epochs: float = Plan.sft_epochs
+    """passes over all at most"""
+    updates: int = Plan.updates
+    """of each learner, of 256 conversations"""
     episodes: int = 1000
     """evaluation users"""
-    temperatures: tuple[float, ...] = (0.6, 0.0)
+    temperatures: tuple[float, ...] = (0.6, 0.3, 0.0)
     """of sampling when measured"""
     runs: Path = Path("runs/lm")
     """where data and models go"""
@@ -74,6 +82,8 @@ def main(args: Args) -> None:
         models = {"lm-untrained": steps.untrained(plan, seed), "lm-sft": plan.folder("sft", seed)}
         for learner in args.learners:
             models[f"lm-{learner}"] = steps.reinforced(plan, learner, seed)
+        if seed < args.first_seed + args.everything:
+            models["lm-sft-all"] = steps.supervised(plan, seed, everything=True)
         for policy, folder in models.items():
             measured += [
                 steps.evaluated(plan, folder, policy, seed, temperature=temperature)
@@ -103,7 +113,7 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
             },
         }
         others = [(r.policy, [r]) for r in references]
-        others += [(f"{p}@{t:g}", rs) for (p, t), rs in groups.items() if p == "lm-sft"]
+        others += [(f"{p}@{t:g}", rs) for (p, t), rs in groups.items() if p.startswith("lm-sft")]
         for name, theirs in others:
             if len(theirs) in (1, len(results)):
                 found = paired_difference(mine, scores(theirs))

@@ -42,18 +42,20 @@ class Args:
     seeds: int = 1
     """training seeds, from 0"""
     dialogues: int = 32_000
-    """that supervised training reads"""
-    sft_epochs: float = 3.0
-    """passes over them at most"""
-    updates: int = 150
-    """of PPO, of 64 conversations"""
+    """of the data set"""
+    few: int = 4_000
+    """of these, that supervised training reads"""
+    few_epochs: float = Plan.few_epochs
+    """passes over these at most"""
+    updates: int = Plan.updates
+    """of PPO, of 256 conversations"""
     rounds: int = 2
     """of self-play"""
-    round_updates: int = 40
+    round_updates: int = 15
     """of each side in a round"""
     episodes: int = 1000
     """evaluation users of each pair"""
-    temperature: float = 0.6
+    temperature: float = 0.3
     """of sampling when measured"""
     runs: Path = Path("runs/lm")
     """where data and models go"""

@@ -33,12 +33,12 @@ class Args:
 
     world: str = DEFAULT_WORLD
     """bundled name or world file"""
-    dialogues: int = 12_000
+    dialogues: int = 4_000
     """to learn from"""
-    sft_epochs: float = 3.0
+    few_epochs: float = Plan.few_epochs
     """passes over them"""
-    updates: int = 60
-    """of PPO, of 64 conversations each"""
+    updates: int = Plan.updates
+    """of PPO, of 256 conversations each"""
     episodes: int = 300
     """evaluation users"""
     seed: int = 0
@@ -55,8 +55,9 @@ def main(args: Args) -> None:
         runs=args.out,
         results=args.out / "results",
         dialogues=args.dialogues,
+        few=args.dialogues,
         episodes=args.episodes,
-        sft_epochs=args.sft_epochs,
+        few_epochs=args.few_epochs,
         updates=args.updates,
     )
     console.rule("[bold]1/4  dialogues of the ICER recommender")

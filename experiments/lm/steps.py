@@ -12,7 +12,7 @@ from crs_gym.evaluation import Result
 from crs_gym.evaluation.benchmark import benchmark
 from crs_gym.evaluation.results import read as read_result
 from crs_gym.evaluation.results import write as write_result
-from crs_gym.language.card import FINAL, Card
+from crs_gym.language.card import FINAL, Card, Role
 from crs_gym.world import World
 
 REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
@@ -23,18 +23,21 @@ ENV = "crs/Dialogue-v0"
 class Plan:
     """What is trained, and how long.
 
-    world: bundled name or world file. dialogues: of the data set that supervised training reads.
-    runs: folder of data and models. results: folder of results. episodes: evaluation users.
-    sft_epochs, updates: of the learners. workers: that make the data set.
+    world: bundled name or world file. runs: folder of data and models. results: folder of results.
+    dialogues: of the data set. few, few_epochs: how many of them those who then learn by talking
+    have read, and how often. sft_epochs: how often the models are trained that read all.
+    updates: of the learners. episodes: evaluation users. workers: that make the data set.
     """
 
     world: str
     runs: Path
     results: Path
     dialogues: int = 32_000
+    few: int = 4_000
+    few_epochs: float = 4.0
+    sft_epochs: float = 2.0
+    updates: int = 40
     episodes: int = 1000
-    sft_epochs: float = 4.0
-    updates: int = 200
     workers: int = 2
     progress: bool = True
 
@@ -71,16 +74,24 @@ def make_data(plan: Plan, world: World) -> Path:
     return plan.data
 
 
-def supervised(plan: Plan, seed: int, role: str = "recommender") -> Path:
-    """A recommender, or a user, that says what those of the data set say."""
+def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bool = False) -> Path:
+    """A recommender, or a user, that says what those of the data set say.
+
+    everything: of all dialogues, not of the first few.
+    """
     name = "sft" if role == "recommender" else "sft-user"
+    if everything:
+        name += "-all"
     sft.train(
         sft.Args(
             data=plan.data,
+            limit=None if everything else plan.few,
+            held_out=0.02 if everything else 0.1,
+            evaluate_every=500 if everything else 100,
             out=plan.folder(name, seed),
-            role=role,  # type: ignore[arg-type]
+            role=role,
             seed=seed,
-            epochs=plan.sft_epochs if role == "recommender" else plan.sft_epochs / 2,
+            epochs=plan.sft_epochs if everything else plan.few_epochs,
             bf16=True,
             resume=True,
             progress=plan.progress,
@@ -114,6 +125,7 @@ def reinforced(plan: Plan, learner: str, seed: int, **changes: Any) -> Path:
         "out": out,
         "seed": seed,
         "updates": plan.updates,
+        "bf16": True,
         "resume": True,
         "progress": plan.progress,
         **changes,
@@ -136,6 +148,7 @@ def self_played(plan: Plan, seed: int, rounds: int, updates: int) -> tuple[Path,
             seed=seed,
             rounds=rounds,
             updates=updates,
+            bf16=True,
             resume=True,
             progress=plan.progress,
         )
@@ -148,7 +161,7 @@ def evaluated(
     policy: str,
     seed: int,
     user: str = "icer",
-    temperature: float = 0.6,
+    temperature: float = 0.3,
     label: str = "icer",
 ) -> Result:
     """What a model scores; a result that is there already is read.
@@ -170,6 +183,7 @@ def evaluated(
             episodes=plan.episodes,
             training_seed=seed,
             temperature=temperature,
+            bf16=True,
             out=plan.results,
             progress=plan.progress,
         )
