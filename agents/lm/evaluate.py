@@ -61,7 +61,7 @@ class Args:
     """which fixed list of evaluation users"""
     training_seed: int | None = None
     """of the run that made the model, for the result"""
-    temperature: float = 0.6
+    temperature: float = 0.3
     """of sampling; 0 takes the likeliest token"""
     max_turn: int = 64
     """tokens of a turn"""

@@ -61,7 +61,7 @@ class Args:
     """of each learner, of 256 conversations"""
     episodes: int = 1000
     """evaluation users"""
-    temperatures: tuple[float, ...] = (0.6, 0.3, 0.0)
+    temperatures: tuple[float, ...] = (0.3, 0.0)
     """of sampling when measured"""
     runs: Path = Path("runs/lm")
     """where data and models go"""

@@ -61,8 +61,9 @@ WAYS = (
     ("generalised advantages, lambda 0.9, acts", "acts", "turn", 0.9),
     ("generalised advantages, lambda 0.5, acts", "acts", "turn", 0.5),
     ("generalised advantages, lambda 0, acts", "acts", "turn", 0.0),
+    ("how near it came, lambda 0.5, acts", "acts", "near", 0.5),
 )
-"""(name, tokens, level, lambda)"""
+"""(name, tokens, level or what else, lambda)"""
 
 
 def main(args: Args) -> dict[str, float]:
@@ -98,16 +99,19 @@ def gradient(
         one.acts = None if tokens == "turns" else chat.without_words(one.ids, one.own)
         for end in one.ends if one.acts else ():
             one.acts[end] = True  # type: ignore[index]
-    made = Dialogues.of(played, int(learner.start.tokenizer.pad_token_id), learner.args.group)
+    pad, group = int(learner.start.tokenizer.pad_token_id), learner.args.group
+    made = Dialogues.of(played, pad, group, decay)
     returns = [one.total for one in played]
     by_dialogue = {
         "none": np.full(len(played), np.mean(returns)),
-        "dialogue": others_mean(returns, learner.args.group),
+        "dialogue": others_mean(returns, group),
     }
     if level in by_dialogue:
         flat = torch.from_numpy(by_dialogue[level].astype(np.float32))
         made = made._replace(levels=flat[:, None] * made.own)
-    advantages = gae(made.rewards, made.levels, made.ends, decay)
+    advantages = made.bonus
+    if level != "near":
+        advantages = gae(made.rewards, made.levels, made.ends, decay)
     policy.zero_grad()
     for rows in torch.arange(len(played)).split(32):
         some = made[rows]
@@ -121,7 +125,7 @@ def _learner(args: Args) -> per_turn.Learner:
         name: getattr(args, name)
         for name in ("model", "world", "batch_size", "group", "temperature")
     }
-    settings = ppo.Args(**given, progress=False, bf16=True, device="cpu")
+    settings = ppo.Args(**given, progress=False, bf16=True, device="cpu", illegal_cost=0.0)
     return per_turn.Learner(Start.of(settings), settings)
 
 

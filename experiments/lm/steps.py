@@ -34,7 +34,7 @@ class Plan:
     results: Path
     dialogues: int = 32_000
     few: int = 4_000
-    few_epochs: float = 4.0
+    few_epochs: float = 8.0
     sft_epochs: float = 2.0
     updates: int = 40
     episodes: int = 1000
@@ -87,7 +87,7 @@ def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bo
             data=plan.data,
             limit=None if everything else plan.few,
             held_out=0.02 if everything else 0.1,
-            evaluate_every=500 if everything else 100,
+            evaluate_every=500 if everything else 112,
             out=plan.folder(name, seed),
             role=role,
             seed=seed,

@@ -31,10 +31,10 @@ def test_an_offline_run_holds_settings_curve_and_dialogues(
     common = {
         "model": str(taught), "out": tmp_path / "run", "world": world_file, "updates": 2,
         "batch_size": 4, "learning_rate": 1e-4, "max_turn": 12, "validate_every": 1,
-        "validation_episodes": 4, "device": "cpu", "progress": False, "track": True,
+        "validation_episodes": 4, "device": "cpu", "progress": False, "track": True, "group": 2,
     }  # fmt: skip
     if learner == "grpo":
-        grpo.train(grpo.Args(**common, group=2))
+        grpo.train(grpo.Args(**common))
     else:
         ppo.train(ppo.Args(**common, variant=learner, minibatch_size=4, epochs=1))
     wandb.teardown()  # only when its service ends is the file whole
