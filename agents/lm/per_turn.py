@@ -36,8 +36,8 @@ class Dialogues(NamedTuple):
     ids: (B, T) tokens. seen: (B, T) 1 for these, 0 for padding. before: (B, T) bool, the places
     that an own token follows. tokens: (B, K) the own ones. own: (B, K) bool, which of these there
     are. ends: (B, K) bool, the last tokens of turns. rewards: (B, K) of turns, at their ends.
-
     levels: (B, K) what values are counted from: what others with the same user had still to come.
+    bonus: (B, K) added to advantages: how much nearer than others a turn came.
     """
 
     ids: torch.Tensor
@@ -54,7 +54,10 @@ class Dialogues(NamedTuple):
     def of(
         cls, played: Sequence[Played], pad: int, group: int = 1, decay: float = 0.0
     ) -> Dialogues:
-        """Of conversations that are over, those of a group beside each other."""
+        """Of conversations that are over, those of a group beside each other.
+
+        decay: of what came near, see `near_advantages`.
+        """
         count, long = len(played), max(len(one.ids) for one in played)
         most = max(sum(one.learnt) for one in played)
         ids, seen = np.full((count, long), pad), np.zeros((count, long), np.int64)
