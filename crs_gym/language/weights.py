@@ -58,7 +58,9 @@ def find_source(model: str | Path) -> str:
             )
         return str(folder)
     text = str(model)
-    if folder.exists() or text.startswith((".", "/", "~")) or "\\" in text or text.count("/") > 1:
+    local = folder.exists() or text.startswith((".", "/", "~")) or "\\" in text
+    # "runs/nothing", where there are runs, is none of an organisation of that name
+    if local or text.count("/") > 1 or ("/" in text and folder.parent.is_dir()):
         raise OSError(f"{model} is not a folder: name one that `save_pretrained` wrote")
     return text
 

@@ -167,9 +167,12 @@ class World:
         Floats that are exact in half precision are stored so.
 
         Raises:
-            OSError: the folder does not exist, or the disk is full.
+            FileNotFoundError: the folder does not exist.
+            OSError: the disk is full.
         """
         path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
         tensors = {key: _smallest(getattr(self, key)) for key in _TENSORS}
         metadata = {"format": FORMAT, "hash": self.hash, **self._text()}
         payload = safetensors.numpy.save(

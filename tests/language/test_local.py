@@ -207,6 +207,9 @@ def test_errors_name_the_cure(tiny, tmp_path, monkeypatch):
         LocalModel(tmp_path / "empty", device="cpu")
     with pytest.raises(OSError, match="is not a folder"):
         LocalModel(tmp_path / "nowhere", device="cpu")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="is not a folder"):
+        LocalModel("empty/nowhere", device="cpu")
     with pytest.raises(ValueError, match="no such device"):
         LocalModel(tiny, device="gpu")
     with pytest.raises(ValueError, match="batch size"):

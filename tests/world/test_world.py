@@ -167,6 +167,11 @@ def test_saving_replaces_the_whole_file(saved):
     assert World.load(saved).name == "other"
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*missing to write my\.world to"):
+        tiny().save(tmp_path / "missing" / "my.world")
+
+
 def test_a_failed_write_leaves_what_was_there(saved, monkeypatch):
     def fail(source, target):
         raise OSError("no space left on device")
