@@ -75,7 +75,7 @@ class RLArgs(RunArgs):
     noise in rarely used weights is not blown up"""
     kl_coef: float = 0.01
     """weight of the divergence from the model that was started from; 0 for none"""
-    temperature: float = 0.6
+    temperature: float = 0.3
     """of sampling while training; the policy that learns is the model at this temperature"""
     max_turn: int = 64
     """tokens of a turn; a longer one is cut off there"""
