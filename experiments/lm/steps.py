@@ -36,7 +36,7 @@ class Plan:
     few: int = 4_000
     few_epochs: float = 8.0
     sft_epochs: float = 2.0
-    updates: int = 40
+    updates: int = 30
     episodes: int = 1000
     workers: int = 2
     progress: bool = True
@@ -125,6 +125,7 @@ def reinforced(plan: Plan, learner: str, seed: int, **changes: Any) -> Path:
         "out": out,
         "seed": seed,
         "updates": plan.updates,
+        "validation_episodes": 1024,
         "bf16": True,
         "resume": True,
         "progress": plan.progress,
