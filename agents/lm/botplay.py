@@ -151,6 +151,7 @@ def _round(args: Args, out: Path, own: Sequence[Version], others: Sequence[Versi
 
 def _start(args: ppo.Args, first: Version, others: Sequence[Version]) -> Start:
     """The newest version of one side, held to its first, and the other's to learn against."""
+    models.set_up(args)
     tokenizer, model = models.load(args.model)
     parts = tokenizer, with_lora(model, args.lora), ChatFormat(tokenizer), first.card
     if first.card.role == "user":

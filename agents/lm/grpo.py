@@ -71,7 +71,7 @@ def train(args: Args) -> Path:
     if (final / "config.json").is_file():
         models.begin(args.out, settings, args.resume)
         return final
-    models.shared_arguments(args)  # refuses a device that is not there before anything is loaded
+    models.set_up(args)
     arena = Arena.of(args.world, opponent(args.user, args.seed), args.env_kwargs, args.seed)
     tokenizer, model, card = models.load_recommender(args.model, arena.world)
     models.begin(args.out, settings, args.resume)
@@ -232,7 +232,6 @@ def _trainer(
                 output["advantages"] = tokens
             return output
 
-    torch.set_num_threads(args.torch_threads)
     micro = _micro_batch(args)
     scenarios = args.updates * args.batch_size // args.group
     config = GRPOConfig(

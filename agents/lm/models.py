@@ -133,6 +133,20 @@ def newest_checkpoint(out: Path) -> str | None:
     return None if newest is None else str(newest)
 
 
+def set_up(args: Any) -> None:
+    """What holds for a run before anything of it is made: torch's threads on a CPU, and the seed of
+    whatever is new in a model: rows of tokens that it did not know, LoRA's matrices.
+
+    Raises:
+        ValueError: CUDA is asked for where there is none; the message says what helps.
+    """
+    import torch
+
+    if weights.find_device(args.device).type == "cpu":
+        torch.set_num_threads(args.torch_threads)
+    torch.manual_seed(args.seed)
+
+
 def shared_arguments(args: Any) -> dict[str, Any]:
     """Arguments of transformers' trainers that follow from a run's, whichever trainer it is.
 
@@ -149,8 +163,12 @@ def shared_arguments(args: Any) -> dict[str, Any]:
     }
 
 
-def lora(rank: int) -> Any:
-    """LoRA on all linear layers, trained beside new embeddings; None for rank 0."""
+def lora(rank: int, new_tokens: bool = False) -> Any:
+    """LoRA on all linear layers; None for rank 0.
+
+    new_tokens: whether there are tokens that the model has yet to learn: its embeddings are then
+        trained beside.
+    """
     if not rank:
         return None
     from crs_gym.extras import needs
@@ -162,7 +180,7 @@ def lora(rank: int) -> Any:
         r=rank,
         lora_alpha=2 * rank,
         target_modules="all-linear",
-        modules_to_save=["embed_tokens", "lm_head"],
+        modules_to_save=["embed_tokens", "lm_head"] if new_tokens else None,
         task_type="CAUSAL_LM",
     )
 

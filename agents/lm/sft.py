@@ -93,6 +93,7 @@ def train(args: Args) -> Path:
     settings = models.settings(args)
     if models.begin(args.out, settings, args.resume) and (final / "config.json").is_file():
         return final
+    models.set_up(args)
     dialogues, world = data.load(args.data, args.limit, args.progress)
     tokenizer, model = _model(args, world, _examples(args, dialogues, world))
     chat = ChatFormat(tokenizer)
@@ -165,7 +166,6 @@ def _forbids(args: Args) -> bool:
 
 
 def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: Any) -> Any:
-    import torch
     from transformers import EarlyStoppingCallback
     from trl import SFTConfig, SFTTrainer
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -173,7 +173,6 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
     from agents.lm.batches import LengthBatches
     from agents.lm.optimiser import MuonWithAdamW
 
-    torch.set_num_threads(args.torch_threads)
     if args.track:
         announce(args.wandb_project, args.out)
     config = SFTConfig(
@@ -212,7 +211,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         "train_dataset": train_set,
         "eval_dataset": held_out,
         "processing_class": tokenizer,
-        "peft_config": models.lora(args.lora),
+        "peft_config": models.lora(args.lora, new_tokens=True),
         "callbacks": [EarlyStoppingCallback(args.patience), *models.callbacks(args)],
     }
 

@@ -15,7 +15,6 @@ from agents.lm.chats import ChatFormat
 from agents.lm.rollouts import Played
 from agents.lm.users import opponent
 from agents.lm.watching import Watch
-from crs_gym.language import weights
 from crs_gym.language.card import Card
 
 
@@ -45,11 +44,7 @@ class Start:
             ValueError: no such device, user or world; a tokenizer without a chat template or
                 without our tags; a model that plays users or knows another world's films.
         """
-        import torch
-
-        device = weights.find_device(args.device)
-        if device.type == "cpu":
-            torch.set_num_threads(args.torch_threads)
+        models.set_up(args)
         arena = Arena.of(args.world, opponent(args.user, args.seed), args.env_kwargs, args.seed)
         tokenizer, model, card = models.load_recommender(args.model, arena.world)
         model = with_lora(model, args.lora)
@@ -87,5 +82,4 @@ def with_lora(model: Any, rank: int) -> Any:
         return model
     from peft import get_peft_model
 
-    config.modules_to_save = None  # our tags are known already
     return get_peft_model(model, config)

@@ -93,6 +93,7 @@ def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bo
             seed=seed,
             epochs=plan.sft_epochs if everything else plan.few_epochs,
             bf16=True,
+            torch_threads=2 if everything else 1,
             resume=True,
             progress=plan.progress,
         )

@@ -358,6 +358,19 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     assert (killed.out / "final" / "model.safetensors").stat().st_mtime_ns == changed
 
 
+def test_new_matrices_follow_from_the_seed(arguments, tmp_path):
+    pytest.importorskip("peft")
+
+    def drawn(seed):
+        model = Start.of(arguments(tmp_path / "run", lora=4, seed=seed)).model
+        return torch.cat([p.flatten() for n, p in model.named_parameters() if "lora_A" in n])
+
+    first = drawn(0)
+    torch.rand(1)  # whatever was drawn before
+    assert torch.equal(first, drawn(0))
+    assert not torch.equal(first, drawn(1))
+
+
 def test_lora_is_merged_in_the_end(arguments, tmp_path):
     pytest.importorskip("peft")
     args = arguments(tmp_path / "run", lora=4, updates=1, learning_rate=1e-2, validation_episodes=0)
