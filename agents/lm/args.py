@@ -21,7 +21,7 @@ class RunArgs:
     lora: int = 0
     """rank of LoRA's matrices (peft) in place of all weights; 0 trains all"""
     bf16: bool = False
-    """compute in bfloat16"""
+    """compute in bfloat16: faster where the processor has instructions for it, slower elsewhere"""
     device: str = "auto"
     """auto (CUDA where there is one), cpu or cuda"""
     torch_threads: int = 1

@@ -147,6 +147,18 @@ def set_up(args: Any) -> None:
     torch.manual_seed(args.seed)
 
 
+def fast_bf16() -> bool:
+    """Whether the device computes in bfloat16 by instructions of its own; a CPU without them takes
+    several times as long as in float32.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("amx_bf16") or found.get("avx512_bf16") or found.get("bf16"))
+
+
 def shared_arguments(args: Any) -> dict[str, Any]:
     """Arguments of transformers' trainers that follow from a run's, whichever trainer it is.
 

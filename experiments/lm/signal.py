@@ -26,7 +26,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from agents import store
-from agents.lm import per_turn, ppo
+from agents.lm import models, per_turn, ppo
 from agents.lm.credit import others_mean
 from agents.lm.per_turn import Dialogues, gae, look
 from agents.lm.rollouts import Played
@@ -125,7 +125,9 @@ def _learner(args: Args) -> per_turn.Learner:
         name: getattr(args, name)
         for name in ("model", "world", "batch_size", "group", "temperature")
     }
-    settings = ppo.Args(**given, progress=False, bf16=True, device="cpu", illegal_cost=0.0)
+    settings = ppo.Args(
+        **given, progress=False, bf16=models.fast_bf16(), device="cpu", illegal_cost=0.0
+    )
     return per_turn.Learner(Start.of(settings), settings)
 
 

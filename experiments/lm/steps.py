@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Plan:
     dialogues: of the data set. few, few_epochs: how many of them those who then learn by talking
     have read, and how often. sft_epochs: how often the models are trained that read all.
     updates: of the learners. episodes: evaluation users. workers: that make the data set.
+    bf16: compute in bfloat16, by default where that is fast.
     """
 
     world: str
@@ -39,6 +40,7 @@ class Plan:
     updates: int = 30
     episodes: int = 1000
     workers: int = 2
+    bf16: bool = field(default_factory=models.fast_bf16)
     progress: bool = True
 
     @classmethod
@@ -92,7 +94,7 @@ def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bo
             role=role,
             seed=seed,
             epochs=plan.sft_epochs if everything else plan.few_epochs,
-            bf16=True,
+            bf16=plan.bf16,
             torch_threads=2 if everything else 1,
             resume=True,
             progress=plan.progress,
@@ -127,7 +129,7 @@ def reinforced(plan: Plan, learner: str, seed: int, **changes: Any) -> Path:
         "seed": seed,
         "updates": plan.updates,
         "validation_episodes": 1024,
-        "bf16": True,
+        "bf16": plan.bf16,
         "resume": True,
         "progress": plan.progress,
         **changes,
@@ -150,7 +152,7 @@ def self_played(plan: Plan, seed: int, rounds: int, updates: int) -> tuple[Path,
             seed=seed,
             rounds=rounds,
             updates=updates,
-            bf16=True,
+            bf16=plan.bf16,
             resume=True,
             progress=plan.progress,
         )
@@ -185,7 +187,7 @@ def evaluated(
             episodes=plan.episodes,
             training_seed=seed,
             temperature=temperature,
-            bf16=True,
+            bf16=plan.bf16,
             out=plan.results,
             progress=plan.progress,
         )
