@@ -18,7 +18,7 @@ from crs_gym.language.card import CARD, FINAL, Card, card_of, trained
 from crs_gym.world import World
 
 # what may differ between a run and its continuation: nothing that changes what is learnt
-_FREE = frozenset("out resume track wandb_project torch_threads progress device".split())
+FREE = frozenset("out resume track wandb_project torch_threads progress device".split())
 
 
 def processes() -> int:
@@ -116,7 +116,7 @@ def begin(out: Path, config: dict[str, Any], resume: bool) -> bool:
     stored = json.loads(path.read_text(encoding="utf-8"))
     changed = [
         f"{name} was {stored.get(name)!r}, is {config[name]!r}"
-        for name in sorted(set(config) - _FREE)
+        for name in sorted(set(config) - FREE)
         if stored.get(name) != config[name]
     ]
     if changed:

@@ -10,7 +10,8 @@ supervised on a few thousand dialogues of the ICER recommender, until the loss o
 longer falls, then by conversations with ICER users in words. Beside them a model that has read
 eight times as many dialogues. All are measured on the same evaluation users, at the same
 temperatures; differences are paired by user, their 95% intervals clustered by user and seed.
-Finished steps are kept in `runs`, results in `results`.
+Finished models are kept in `runs`; results in `results`, with all that they follow from: what is
+there is neither trained nor measured again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import tyro
 from rich.console import Console
 
 from crs_gym.evaluation import Result, Scores, paired_difference, render_rich
-from crs_gym.world import DEFAULT_WORLD, load_world
+from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
 from experiments.lm.steps import Plan
 
@@ -74,19 +75,19 @@ class Args:
 def main(args: Args) -> None:
     """Trains and measures seed by seed, then compares all."""
     plan = Plan.of(args)
-    world = load_world(args.world)
-    steps.make_data(plan, world)
     measured: list[Result] = []
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        steps.supervised(plan, seed)
-        models = {"lm-untrained": steps.untrained(plan, seed), "lm-sft": plan.folder("sft", seed)}
+        models = {
+            "lm-untrained": steps.untrained(plan, seed),
+            "lm-sft": steps.supervised(plan, seed),
+        }
         for learner in args.learners:
             models[f"lm-{learner}"] = steps.reinforced(plan, learner, seed)
         if seed < args.first_seed + args.everything:
             models["lm-sft-all"] = steps.supervised(plan, seed, everything=True)
-        for policy, folder in models.items():
+        for policy, step in models.items():
             measured += [
-                steps.evaluated(plan, folder, policy, seed, temperature=temperature)
+                steps.evaluated(plan, step, policy, seed, temperature=temperature)
                 for temperature in args.temperatures
             ]
     if args.table:

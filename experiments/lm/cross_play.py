@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crs_gym.evaluation import Result
-from crs_gym.world import DEFAULT_WORLD, load_world
+from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
 from experiments.lm.steps import Plan
 
@@ -66,13 +66,12 @@ class Args:
 def main(args: Args) -> None:
     """Trains, plays and shows."""
     plan = Plan.of(args)
-    steps.make_data(plan, load_world(args.world))
     cells: dict[tuple[str, str], list[Result]] = {}
     for seed in range(args.seeds):
         supervised = steps.supervised(plan, seed)
         user = steps.supervised(plan, seed, "user")
         talked = steps.reinforced(plan, "ppo-turns", seed)
-        botted = steps.reinforced(plan, "ppo-turns", seed, name="ppo-bot", user=str(user))
+        botted = steps.reinforced(plan, "ppo-turns", seed, name="ppo-bot", user=user)
         recommender, partner = steps.self_played(plan, seed, args.rounds, args.round_updates)
         recommenders = {
             "lm-sft": supervised,
@@ -80,11 +79,11 @@ def main(args: Args) -> None:
             "lm-ppo-bot": botted,
             "lm-self-play": recommender,
         }
-        users = {"icer": "icer", "supervised": str(user), "self-play": str(partner)}
-        for policy, folder in recommenders.items():
+        users = {"icer": None, "supervised": user, "self-play": partner}
+        for policy, step in recommenders.items():
             for name, who in users.items():
                 result = steps.evaluated(
-                    plan, folder, policy, seed, who, args.temperature, label=name
+                    plan, step, policy, seed, who, args.temperature, label=name
                 )
                 cells.setdefault((policy, name), []).append(result)
     table = Table(title="return of each recommender with each user")

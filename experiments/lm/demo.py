@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from crs_gym.evaluation import benchmark_plot, render_rich
-from crs_gym.world import DEFAULT_WORLD, load_world
+from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
 from experiments.lm.steps import Plan
 
@@ -61,19 +61,21 @@ def main(args: Args) -> None:
         updates=args.updates,
     )
     console.rule("[bold]1/4  dialogues of the ICER recommender")
-    steps.make_data(plan, load_world(args.world))
+    steps.make_data(plan)
     console.rule("[bold]2/4  supervised training")
     supervised = steps.supervised(plan, args.seed)
+    supervised.made()
     console.rule("[bold]3/4  PPO in conversations")
     trained = steps.reinforced(plan, "ppo-turns", args.seed)
+    trained.made()
     console.rule("[bold]4/4  evaluation")
     results = steps.references(plan)
-    for policy, folder in (
+    for policy, step in (
         ("lm-untrained", steps.untrained(plan, args.seed)),
         ("lm-sft", supervised),
         ("lm-ppo", trained),
     ):
-        results.append(steps.evaluated(plan, folder, policy, args.seed))
+        results.append(steps.evaluated(plan, step, policy, args.seed))
     plot = benchmark_plot(results, args.out / "benchmark.png")
     console.print(render_rich(results))
     samples = (plan.results / "samples" / "lm-ppo.txt").read_text(encoding="utf-8")

@@ -1,19 +1,29 @@
-"""The steps of training a recommender that writes: each is skipped where it was done before."""
+"""The steps of training recommenders that write, and what they score: done once, then found again.
+
+A step knows the settings that its model follows from, those of the steps before it included. What a
+model scores is kept with these: a result is found again where the model itself is long gone, and
+measured anew when anything that its model follows from has changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from agents import store
 from agents.lm import botplay, evaluate, grpo, models, ppo, sft
+from agents.lm.args import RunArgs
 from crs_gym.evaluation import Result
 from crs_gym.evaluation.benchmark import benchmark
 from crs_gym.evaluation.results import read as read_result
 from crs_gym.evaluation.results import write as write_result
+from crs_gym.generation.settings import Settings
 from crs_gym.language.card import FINAL, Card, Role
-from crs_gym.world import World
+from crs_gym.world import load_world
 
 REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
 ENV = "crs/Dialogue-v0"
@@ -58,13 +68,65 @@ class Plan:
         return self.runs / f"{name}-{seed}"
 
 
-def make_data(plan: Plan, world: World) -> Path:
+@dataclass(frozen=True)
+class Step:
+    """A model that is made when it is needed, and only once.
+
+    folder: of its run. recipe: the settings that it follows from, step by step. train: makes it.
+    """
+
+    folder: Path
+    recipe: dict[str, dict[str, Any]]
+    train: Callable[[], object]
+
+    def made(self) -> Path:
+        """The folder, after training where that was not done before."""
+        if not (self.folder / FINAL / "config.json").is_file():
+            self.train()
+        return self.folder
+
+
+def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bool = False) -> Step:
+    """A recommender, or a user, that says what those of the data set say.
+
+    everything: of all dialogues, not of the first few; on two cores.
+    """
+    name = "sft" if role == "recommender" else "sft-user"
+    if everything:
+        name += "-all"
+    args = sft.Args(
+        data=plan.data,
+        limit=None if everything else plan.few,
+        held_out=0.02 if everything else 0.1,
+        evaluate_every=500 if everything else 112,
+        out=plan.folder(name, seed),
+        role=role,
+        seed=seed,
+        epochs=plan.sft_epochs if everything else plan.few_epochs,
+        torch_threads=2 if everything else 1,
+        **_common(plan),
+    )
+
+    def train() -> None:
+        make_data(plan)
+        sft.train(args)
+
+    data = {"dialogues": dataclasses.asdict(_data_settings(plan))}
+    return Step(args.out, {**data, name: _what_counts(plan, args)}, train)
+
+
+def make_data(plan: Plan) -> Path:
     """Dialogues of the ICER recommender with training users whom it does not know."""
     from crs_gym.generation.run import generate
-    from crs_gym.generation.settings import Settings
 
-    settings = Settings(
-        world=world.hash,
+    world, settings = load_world(plan.world), _data_settings(plan)
+    generate(world, plan.data, settings, workers=plan.workers, progress=plan.progress)
+    return plan.data
+
+
+def _data_settings(plan: Plan) -> Settings:
+    return Settings(
+        world=load_world(plan.world).hash,
         dialogues=plan.dialogues,
         prior="cold",
         threshold=0.4,
@@ -72,117 +134,129 @@ def make_data(plan: Plan, world: World) -> Path:
         offer="acceptance",
         draws=128,
     )
-    generate(world, plan.data, settings, workers=plan.workers, progress=plan.progress)
-    return plan.data
 
 
-def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bool = False) -> Path:
-    """A recommender, or a user, that says what those of the data set say.
-
-    everything: of all dialogues, not of the first few.
-    """
-    name = "sft" if role == "recommender" else "sft-user"
-    if everything:
-        name += "-all"
-    sft.train(
-        sft.Args(
-            data=plan.data,
-            limit=None if everything else plan.few,
-            held_out=0.02 if everything else 0.1,
-            evaluate_every=500 if everything else 112,
-            out=plan.folder(name, seed),
-            role=role,
-            seed=seed,
-            epochs=plan.sft_epochs if everything else plan.few_epochs,
-            bf16=plan.bf16,
-            torch_threads=2 if everything else 1,
-            resume=True,
-            progress=plan.progress,
-        )
-    )
-    return plan.folder(name, seed)
-
-
-def untrained(plan: Plan, seed: int) -> Path:
+def untrained(plan: Plan, seed: int) -> Step:
     """The decoder as it is before supervised training."""
     from agents.lm.tiny import build_model
 
-    folder = plan.folder("untrained", seed)
-    if not folder.is_dir():
-        tokenizer, model = models.load(plan.folder("sft", seed) / FINAL)
+    start, folder = supervised(plan, seed), plan.folder("untrained", seed)
+
+    def train() -> None:
+        tokenizer, model = models.load(start.made() / FINAL)
         size = model.config
         shape = size.hidden_size, size.num_hidden_layers, size.num_attention_heads
-        models.save(build_model(tokenizer, *shape, seed), tokenizer, Card(), folder)
-    return folder
+        models.save(build_model(tokenizer, *shape, seed), tokenizer, Card(), folder / FINAL)
+
+    return Step(folder, {**start.recipe, "untrained": {}}, train)
 
 
-def reinforced(plan: Plan, learner: str, seed: int, **changes: Any) -> Path:
+def reinforced(
+    plan: Plan, learner: str, seed: int, name: str = "", user: Step | None = None
+) -> Step:
     """A recommender trained further by talking: ppo-turns, ppo-dialogues or grpo.
 
-    changes: arguments of the learner that differ from its defaults; `name` of the run.
+    name: of the run, for one that differs. user: a model to talk to, in place of ICER users.
     """
-    out = plan.folder(changes.pop("name", learner), seed)
-    common: dict[str, Any] = {
-        "model": str(plan.folder("sft", seed)),
+    start = supervised(plan, seed)
+    name = name or learner
+    given: dict[str, Any] = {
+        "model": str(start.folder),
         "world": plan.world,
-        "out": out,
+        "out": plan.folder(name, seed),
         "seed": seed,
         "updates": plan.updates,
-        "validation_episodes": 1024,
-        "bf16": plan.bf16,
-        "resume": True,
-        "progress": plan.progress,
-        **changes,
+        **({"user": str(user.folder)} if user else {}),
+        **_common(plan),
     }
+    args: ppo.Args | grpo.Args
     if learner == "grpo":
-        grpo.train(grpo.Args(**common))
+        args = grpo.Args(**given)
     else:
-        ppo.train(ppo.Args(**common, variant=learner.removeprefix("ppo-")))  # type: ignore[arg-type]
-    return out
+        args = ppo.Args(**given, variant=learner.removeprefix("ppo-"))  # type: ignore[arg-type]
+
+    def train() -> None:
+        for step in (start, user):
+            if step is not None:
+                step.made()
+        if isinstance(args, grpo.Args):
+            grpo.train(args)
+        else:
+            ppo.train(args)
+
+    before = {**start.recipe, **(user.recipe if user else {})}
+    return Step(args.out, {**before, name: _what_counts(plan, args)}, train)
 
 
-def self_played(plan: Plan, seed: int, rounds: int, updates: int) -> tuple[Path, Path]:
+def self_played(plan: Plan, seed: int, rounds: int, updates: int) -> tuple[Step, Step]:
     """Recommender and user, trained in turn against pools of each other's past versions."""
-    return botplay.train(
-        botplay.Args(
-            model=str(plan.folder("sft", seed)),
-            user_model=str(plan.folder("sft-user", seed)),
-            world=plan.world,
-            out=plan.folder("botplay", seed),
-            seed=seed,
-            rounds=rounds,
-            updates=updates,
-            bf16=plan.bf16,
-            resume=True,
-            progress=plan.progress,
-        )
+    starts = supervised(plan, seed), supervised(plan, seed, "user")
+    args = botplay.Args(
+        model=str(starts[0].folder),
+        user_model=str(starts[1].folder),
+        world=plan.world,
+        out=plan.folder("botplay", seed),
+        seed=seed,
+        rounds=rounds,
+        updates=updates,
+        **_common(plan),
     )
+
+    def train() -> None:
+        for step in starts:
+            step.made()
+        botplay.train(args)
+
+    recipe = {**starts[0].recipe, **starts[1].recipe, "self-play": _what_counts(plan, args)}
+    recommender, user = (args.out / f"{role}-{rounds}" for role in ("recommender", "user"))
+    return Step(recommender, recipe, train), Step(user, recipe, train)
+
+
+def _common(plan: Plan) -> dict[str, Any]:
+    return {"bf16": plan.bf16, "resume": True, "progress": plan.progress}
+
+
+def _what_counts(plan: Plan, args: RunArgs) -> dict[str, Any]:
+    """Of a run's arguments, those that its model follows from. What was made by other steps, and
+    the world, is in their recipes.
+    """
+    others = models.FREE | {"bf16", "world"}
+    return {
+        name: value
+        for name, value in models.settings(args).items()
+        if name not in others and not str(value).startswith(str(plan.runs))
+    }
 
 
 def evaluated(
     plan: Plan,
-    model: Path,
+    step: Step,
     policy: str,
     seed: int,
-    user: str = "icer",
+    user: Step | None = None,
     temperature: float = 0.3,
     label: str = "icer",
 ) -> Result:
-    """What a model scores; a result that is there already is read.
+    """What a model scores; where that was measured before, and all it follows from is the same, it
+    is read.
 
     Args:
+        user: a model that is talked to, in place of ICER users.
         label: tells this user from others.
     """
-    name = f"{policy}-{seed}-{label}-{plan.episodes}-{temperature:g}"
-    marker = plan.runs / "evaluated" / name
-    if marker.is_file():
-        return read_result(plan.results / marker.read_text(encoding="utf-8"))
+    recipe = {**step.recipe, **(user.recipe if user else {})}
+    name = f"{policy}-{seed}-{label}-{plan.episodes}-{temperature:g}.json"
+    kept = plan.results / "measured" / name
+    if kept.is_file():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found["recipe"] == json.loads(json.dumps(recipe)):
+            return read_result(plan.results / found["result"])
     result = evaluate.evaluate(
         evaluate.Args(
-            model=model,
+            model=step.made(),
             policy=policy,
-            user=user,
-            supervised=plan.folder("sft", seed),
+            user=str(user.made()) if user else "icer",
+            supervised=supervised(plan, seed).made(),
             world=plan.world,
             episodes=plan.episodes,
             training_seed=seed,
@@ -193,8 +267,8 @@ def evaluated(
         )
     )
     path = write_result(result, plan.results)
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(str(path.relative_to(plan.results)), encoding="utf-8")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    store.write_json(kept, {"result": str(path.relative_to(plan.results)), "recipe": recipe})
     return result
 
 

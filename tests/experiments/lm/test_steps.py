@@ -1,0 +1,100 @@
+"""What was measured is found again, without its model, until what it follows from changes."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+pytest.importorskip("trl", reason="trl is not installed (the extra `lm`)")
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
+
+
+from experiments.lm import steps
+from experiments.lm.steps import Plan, Step
+
+
+@pytest.fixture(scope="module")
+def plan(small_world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment")
+    small_world.save(folder / "small.safetensors")
+    return Plan(
+        world=str(folder / "small.safetensors"),
+        runs=folder / "runs",
+        results=folder / "results",
+        dialogues=24,
+        few=24,
+        few_epochs=0.1,
+        updates=1,
+        episodes=8,
+        workers=1,
+        bf16=False,
+        progress=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(plan):
+    return steps.evaluated(plan, steps.supervised(plan, 0), "lm-sft", 0)
+
+
+def test_a_result_outlives_its_model(plan, measured, monkeypatch):
+    assert (plan.runs / "sft-0" / "final").is_dir()
+    elsewhere = dataclasses.replace(plan, runs=plan.runs.with_name("gone"))
+    again = steps.evaluated(elsewhere, steps.supervised(elsewhere, 0), "lm-sft", 0)
+    assert not elsewhere.runs.exists()
+    assert again == measured
+
+
+def test_it_is_measured_again_when_what_it_follows_from_changes(plan, measured):
+    asked = []
+
+    def train():
+        asked.append(True)
+        raise InterruptedError
+
+    for changed in ({"few": 20}, {"few_epochs": 0.2}, {"dialogues": 30}):
+        step = steps.supervised(dataclasses.replace(plan, **changed), 0)
+        step = Step(plan.runs / "not-there", step.recipe, train)
+        with pytest.raises(InterruptedError):
+            steps.evaluated(plan, step, "lm-sft", 0)
+    assert len(asked) == 3
+
+
+def test_how_it_is_computed_does_not_count(plan):
+    recipe = steps.reinforced(plan, "grpo", 0).recipe
+    changed = dataclasses.replace(
+        plan, runs=plan.runs / "b", results=plan.results / "b", workers=2, bf16=True, progress=True
+    )
+    assert steps.reinforced(changed, "grpo", 0).recipe == recipe
+    assert str(plan.runs.parent) not in json.dumps(recipe)
+
+
+def test_recipes_tell_learners_seeds_and_users_apart(plan):
+    user = steps.supervised(plan, 0, "user")
+    made = [
+        steps.untrained(plan, 0),
+        steps.supervised(plan, 0),
+        steps.supervised(plan, 1),
+        steps.supervised(plan, 0, everything=True),
+        user,
+        steps.reinforced(plan, "grpo", 0),
+        steps.reinforced(plan, "ppo-turns", 0),
+        steps.reinforced(plan, "ppo-dialogues", 0),
+        steps.reinforced(plan, "ppo-turns", 0, name="ppo-bot", user=user),
+        *steps.self_played(plan, 0, 1, 1)[:1],
+        steps.self_played(plan, 0, 2, 1)[0],
+    ]
+    recipes = {json.dumps(step.recipe, sort_keys=True) for step in made}
+    assert len(recipes) == len(made)
+    assert len({step.folder for step in made[:-1]}) == len(made) - 1
+
+
+@pytest.mark.slow
+def test_learners_begin_where_supervised_training_ended(plan):
+    shutil.rmtree(plan.runs, ignore_errors=True)
+    folder = steps.reinforced(dataclasses.replace(plan, updates=1), "grpo", 0).made()
+    first = json.loads((folder / "curve.json").read_text())[0]
+    assert first["update"] == 0
+    assert (plan.runs / "sft-0" / "final").is_dir()
+    assert steps.untrained(plan, 0).made().is_dir()
