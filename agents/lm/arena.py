@@ -160,9 +160,7 @@ class Arena:
                 ]
         if not words:
             for one in played:
-                one.acts = chat.without_words(one.ids, one.own)
-                for end in one.ends:
-                    one.acts[end] = True  # where the turn is rewarded
+                one.learn_acts(chat)
         return played
 
     def validate(

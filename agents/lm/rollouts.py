@@ -66,6 +66,12 @@ class Played:
         """The tokens that reinforcement learns from."""
         return self.own if self.acts is None else self.acts
 
+    def learn_acts(self, chat: ChatFormat) -> None:
+        """Only the acts of turns, and their ends, where turns are rewarded, are learnt from."""
+        self.acts = chat.without_words(self.ids, self.own)
+        for end in self.ends:
+            self.acts[end] = True
+
     @property
     def row(self) -> Row:
         """The tokens, as supervised training has them."""

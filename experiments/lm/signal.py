@@ -96,9 +96,9 @@ def gradient(
     """(P,) of the expected return, by one batch."""
     chat, policy = learner.start.chat, learner.policy
     for one in played:
-        one.acts = None if tokens == "turns" else chat.without_words(one.ids, one.own)
-        for end in one.ends if one.acts else ():
-            one.acts[end] = True  # type: ignore[index]
+        one.acts = None
+        if tokens == "acts":
+            one.learn_acts(chat)
     pad, group = int(learner.start.tokenizer.pad_token_id), learner.args.group
     made = Dialogues.of(played, pad, group, decay)
     returns = [one.total for one in played]

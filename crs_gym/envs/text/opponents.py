@@ -114,7 +114,10 @@ class KeyboardUser:
         self._read, self._write = read, write
 
     def greet(self, persons: Sequence[Person]) -> list[str]:
-        return [greet(person.variant) for person in persons]
+        greetings = [greet(person.variant) for person in persons]
+        for words in greetings:
+            self._write(f"You: {words}")
+        return greetings
 
     def respond(self, situations: Sequence[Situation]) -> list[UserTurn | NotUnderstood]:
         return [self._ask(situation) for situation in situations]

@@ -84,12 +84,12 @@ def test_a_person_that_goes_away():
 def test_a_person_plays_an_episode():
     user, shown = typing("Heat, please.", "I'll take Up.")
     env = DialogueEnv(WORLD, user=user)
-    _, info = env.reset(seed=0)
+    greeting, info = env.reset(seed=0)
     env.step("Which do you prefer: Heat or Up?")
     words, _, terminated, truncated, info = env.step("How about Up?")
     assert (words, terminated, truncated) == ("I'll take Up.", True, False)
     assert info["accepted_item"] == UP
-    assert shown[0] == "Recommender: Which do you prefer: Heat or Up?"
+    assert shown[:2] == [f"You: {greeting}", "Recommender: Which do you prefer: Heat or Up?"]
 
 
 def test_a_person_that_goes_away_breaks_the_conversation_off():
