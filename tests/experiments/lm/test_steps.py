@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ pytest.importorskip("trl", reason="trl is not installed (the extra `lm`)")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
 
 
+from crs_gym.evaluation.results import read, write
 from experiments.lm import steps
 from experiments.lm.steps import Plan, Step
 
@@ -35,15 +37,31 @@ def plan(small_world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(plan):
-    return steps.evaluated(plan, steps.supervised(plan, 0), "lm-sft", 0)
+    """A result that was measured elsewhere, kept with the recipe of its model."""
+    kept = next(Path(steps.__file__).parent.glob("results/crs/*/lm-sft/*.json"))
+    result = read(kept)
+    path = write(result, plan.results).relative_to(plan.results)
+    recipe = steps.supervised(plan, 0).recipe
+    record = plan.results / "measured" / f"lm-sft-0-icer-{plan.episodes}-0.3.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"result": str(path), "recipe": recipe}))
+    return result
 
 
-def test_a_result_outlives_its_model(plan, measured, monkeypatch):
+def test_a_result_is_found_where_there_is_no_model(plan, measured):
+    found = steps.evaluated(plan, steps.supervised(plan, 0), "lm-sft", 0)
+    assert found == measured
+    assert not plan.runs.exists()
+
+
+@pytest.mark.slow
+def test_a_result_outlives_its_model(plan, tmp_path):
+    plan = dataclasses.replace(plan, runs=tmp_path / "runs", results=tmp_path / "results")
+    measured = steps.evaluated(plan, steps.supervised(plan, 0), "lm-sft", 0)
     assert (plan.runs / "sft-0" / "final").is_dir()
-    elsewhere = dataclasses.replace(plan, runs=plan.runs.with_name("gone"))
-    again = steps.evaluated(elsewhere, steps.supervised(elsewhere, 0), "lm-sft", 0)
-    assert not elsewhere.runs.exists()
-    assert again == measured
+    shutil.rmtree(plan.runs)
+    assert steps.evaluated(plan, steps.supervised(plan, 0), "lm-sft", 0) == measured
+    assert not plan.runs.exists()
 
 
 def test_it_is_measured_again_when_what_it_follows_from_changes(plan, measured):
