@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip("trl", reason="trl is not installed (the extra `lm`)")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
 
-
 from crs_gym.evaluation.results import read, write
 from experiments.lm import steps
 from experiments.lm.steps import Plan, Step
@@ -106,13 +105,3 @@ def test_recipes_tell_learners_seeds_and_users_apart(plan):
     recipes = {json.dumps(step.recipe, sort_keys=True) for step in made}
     assert len(recipes) == len(made)
     assert len({step.folder for step in made[:-1]}) == len(made) - 1
-
-
-@pytest.mark.slow
-def test_learners_begin_where_supervised_training_ended(plan):
-    shutil.rmtree(plan.runs, ignore_errors=True)
-    folder = steps.reinforced(dataclasses.replace(plan, updates=1), "grpo", 0).made()
-    first = json.loads((folder / "curve.json").read_text())[0]
-    assert first["update"] == 0
-    assert (plan.runs / "sft-0" / "final").is_dir()
-    assert steps.untrained(plan, 0).made().is_dir()
