@@ -131,12 +131,28 @@ def paired_difference(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    by_seed: bool = False,
 ) -> Interval:
     """Mean of `a` minus mean of `b` on the same episodes, and its interval.
 
+    Args:
+        by_seed: the n-th run of one belongs to the n-th of the other, say where each began with
+            what the other had learnt: they are resampled together. Else training seeds of the two
+            have nothing to do with each other.
+
     Raises:
-        ValueError: other episode seeds or users, or as `bootstrap_interval`.
+        ValueError: other episode seeds or users, as many runs of both are wanted, or as
+            `bootstrap_interval`.
     """
+    if by_seed:
+        _check_paired(a, b)
+        if len(a.values) != len(b.values):
+            raise ValueError(
+                f"{len(a.values)} and {len(b.values)} training runs cannot be paired by seed"
+            )
+        return bootstrap_interval(
+            a.values - b.values, a.users, level=level, resamples=resamples, seed=seed
+        )
     means = resampled_means([a, b], level=level, resamples=resamples, seed=seed)
     return percentile_interval(a.mean - b.mean, means[0] - means[1], level)
 

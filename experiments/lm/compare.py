@@ -2,6 +2,7 @@
 
     python -m experiments.lm.compare            # all, 5 seeds; goes on where it stopped
     python -m experiments.lm.compare --seeds 1 --learners ppo-turns
+    python -m experiments.lm.compare --measured # the table of what there is so far
 
 The question: do PPO and GRPO end above the supervised model that they start from, on users whom
 neither met? And how close do they come to the ICER recommender, which knows the user model? Every
@@ -9,7 +10,8 @@ model is a decoder of about a million parameters, trained from nothing on one co
 supervised on a few thousand dialogues of the ICER recommender, until the loss on other users' no
 longer falls, then by conversations with ICER users in words. Beside them a model that has read
 eight times as many dialogues. All are measured on the same evaluation users, at the same
-temperatures; differences are paired by user, their 95% intervals clustered by user and seed.
+temperatures; differences are paired by user, those from a supervised model by training seed, too,
+and their 95% intervals clustered by user and seed.
 Finished models are kept in `runs`; results in `results`, with all that they follow from: what is
 there is neither trained nor measured again.
 """
@@ -68,6 +70,8 @@ class Args:
     """where data and models go"""
     results: Path = Path(__file__).parent / "results"
     """where results go"""
+    measured: bool = False
+    """take what was measured before, and train and measure nothing"""
     table: bool = True
     """print and write the table at the end"""
 
@@ -75,7 +79,8 @@ class Args:
 def main(args: Args) -> None:
     """Trains and measures seed by seed, then compares all."""
     plan = Plan.of(args)
-    measured: list[Result] = []
+    results: list[Result] = []
+    look = steps.measured if args.measured else steps.evaluated
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         models = {
             "lm-untrained": steps.untrained(plan, seed),
@@ -86,12 +91,10 @@ def main(args: Args) -> None:
         if seed < args.first_seed + args.everything:
             models["lm-sft-all"] = steps.supervised(plan, seed, everything=True)
         for policy, step in models.items():
-            measured += [
-                steps.evaluated(plan, step, policy, seed, temperature=temperature)
-                for temperature in args.temperatures
-            ]
+            found = [look(plan, step, policy, seed, temperature=t) for t in args.temperatures]
+            results += [result for result in found if result is not None]
     if args.table:
-        write_table(measured, steps.references(plan), args.results)
+        write_table(results, steps.references(plan), args.results)
 
 
 def write_table(measured: list[Result], references: list[Result], folder: Path) -> None:
@@ -113,21 +116,33 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
                 if all(name in r.extra for r in results)
             },
         }
-        others = [(r.policy, [r]) for r in references]
-        others += [(f"{p}@{t:g}", rs) for (p, t), rs in groups.items() if p.startswith("lm-sft")]
-        for name, theirs in others:
-            if len(theirs) in (1, len(results)):
-                found = paired_difference(mine, scores(theirs))
-                rows[f"less {name}"] = found._asdict()
+        others = [(r.policy, results, [r], False) for r in references]
+        for (name, other), theirs in groups.items():
+            if name == "lm-sft":
+                # a learner's seed is that of the supervised model which it started from
+                others.append((f"{name}@{other:g}", *same_seeds(results, theirs), True))
+            elif name == "lm-sft-all":
+                others.append((f"{name}@{other:g}", results, theirs, False))
+        for name, own, theirs, by_seed in others:
+            if own:
+                found = paired_difference(scores(own), scores(theirs), by_seed=by_seed)
+                rows[f"less {name}"] = {"seeds": len(own), **found._asdict()}
                 print(
-                    f"{policy}@{temperature:g} - {name:14} "
-                    f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+                    f"{policy}@{temperature:g} - {name:14} {found.mean:+.3f} "
+                    f"[{found.low:+.3f}, {found.high:+.3f}], {len(own)} seed(s)"
                 )
         report[f"{policy}@{temperature:g}"] = rows
     path = folder / "compare.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(path)
+
+
+def same_seeds(one: list[Result], other: list[Result]) -> tuple[list[Result], list[Result]]:
+    """Those of the training seeds that both have."""
+    seeds = {r.training_seed for r in one} & {r.training_seed for r in other}
+    first, second = ([r for r in rs if r.training_seed in seeds] for rs in (one, other))
+    return first, second
 
 
 def scores(results: list[Result]) -> Scores:

@@ -244,13 +244,9 @@ def evaluated(
         user: a model that is talked to, in place of ICER users.
         label: tells this user from others.
     """
-    recipe = {**step.recipe, **(user.recipe if user else {})}
-    name = f"{policy}-{seed}-{label}-{plan.episodes}-{temperature:g}.json"
-    kept = plan.results / "measured" / name
-    if kept.is_file():
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        if found["recipe"] == json.loads(json.dumps(recipe)):
-            return read_result(plan.results / found["result"])
+    found = measured(plan, step, policy, seed, user, temperature, label)
+    if found is not None:
+        return found
     result = evaluate.evaluate(
         evaluate.Args(
             model=step.made(),
@@ -266,16 +262,60 @@ def evaluated(
             progress=plan.progress,
         )
     )
-    path = write_result(result, plan.results)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    store.write_json(kept, {"result": str(path.relative_to(plan.results)), "recipe": recipe})
+    _keep(plan, _record(plan, policy, seed, label, temperature), result, _recipe(step, user))
     return result
 
 
+def measured(
+    plan: Plan,
+    step: Step,
+    policy: str,
+    seed: int,
+    user: Step | None = None,
+    temperature: float = 0.3,
+    label: str = "icer",
+) -> Result | None:
+    """As `evaluated`, but None where that was not measured before."""
+    record = _record(plan, policy, seed, label, temperature)
+    return _kept(plan, record, _recipe(step, user))
+
+
 def references(plan: Plan, policies: Sequence[str] = REFERENCES) -> list[Result]:
-    """Policies that say acts, on the same users."""
+    """Policies that say acts, on the same users; each is played once, and then read."""
     kwargs = {"world": plan.world}
-    results = benchmark(ENV, policies, plan.episodes, 0, kwargs, progress=plan.progress)
-    for result in results:
-        write_result(result, plan.results)
+    recipe = {"world": load_world(plan.world).hash}
+    results = []
+    for policy in policies:
+        record = f"{policy}-{plan.episodes}"
+        result = _kept(plan, record, recipe)
+        if result is None:
+            (result,) = benchmark(ENV, [policy], plan.episodes, 0, kwargs, progress=plan.progress)
+            _keep(plan, record, result, recipe)
+        results.append(result)
     return results
+
+
+def _recipe(step: Step, user: Step | None) -> dict[str, Any]:
+    return {**step.recipe, **(user.recipe if user else {})}
+
+
+def _record(plan: Plan, policy: str, seed: int, label: str, temperature: float) -> str:
+    return f"{policy}-{seed}-{label}-{plan.episodes}-{temperature:g}"
+
+
+def _kept(plan: Plan, record: str, recipe: dict[str, Any]) -> Result | None:
+    """A result that was kept under this name, if all that it follows from is the same."""
+    path = plan.results / "measured" / f"{record}.json"
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["recipe"] != json.loads(json.dumps(recipe)):
+        return None
+    return read_result(plan.results / found["result"])
+
+
+def _keep(plan: Plan, record: str, result: Result, recipe: dict[str, Any]) -> None:
+    written = write_result(result, plan.results)
+    path = plan.results / "measured" / f"{record}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store.write_json(path, {"result": str(written.relative_to(plan.results)), "recipe": recipe})

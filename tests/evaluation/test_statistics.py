@@ -135,6 +135,21 @@ def test_pairing_removes_what_is_common() -> None:
     assert paired_difference(a, a) == (0, 0, 0)
 
 
+def test_runs_that_belong_together_are_resampled_together():
+    rng = np.random.default_rng(0)
+    began = rng.normal(size=(5, 1)) + rng.normal(size=(5, 400))
+    learnt = scores(began + rng.normal(0.1, 0.05, size=(5, 1)))
+    began = scores(began)
+    found = paired_difference(learnt, began, by_seed=True)
+    apart = (learnt.values - began.values).mean(1)  # every user's is the same
+    margin = stats.t.ppf(0.975, 4) * apart.std(ddof=1) / 5**0.5
+    assert found.mean == pytest.approx(apart.mean())
+    assert width(found) == pytest.approx(2 * margin, rel=0.08)
+    assert width(paired_difference(learnt, began)) > 10 * width(found)
+    with pytest.raises(ValueError, match="5 and 1 training runs"):
+        paired_difference(learnt, scores(np.zeros(400)), by_seed=True)
+
+
 def test_training_seeds_are_not_paired() -> None:
     runs = np.random.default_rng(9).normal(size=20)
     a, b = (scores(np.repeat(r[:, None], 30, axis=1)) for r in (runs, runs + 1e-9))

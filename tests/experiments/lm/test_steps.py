@@ -63,6 +63,20 @@ def test_a_result_outlives_its_model(plan, tmp_path):
     assert not plan.runs.exists()
 
 
+def test_what_was_not_measured_is_not_there(plan, measured):
+    assert steps.measured(plan, steps.supervised(plan, 0), "lm-sft", 0) == measured
+    assert steps.measured(plan, steps.supervised(plan, 0), "lm-sft", 0, temperature=0.0) is None
+    assert steps.measured(plan, steps.supervised(plan, 1), "lm-sft", 1) is None
+    assert not plan.runs.exists()
+
+
+def test_references_are_played_once(plan, monkeypatch):
+    first = steps.references(plan, ("random", "greedy"))
+    assert [r.policy for r in first] == ["random", "greedy"]
+    monkeypatch.setattr(steps, "benchmark", None)
+    assert steps.references(plan, ("random", "greedy")) == first
+
+
 def test_it_is_measured_again_when_what_it_follows_from_changes(plan, measured):
     asked = []
 
