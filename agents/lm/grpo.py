@@ -59,6 +59,7 @@ class Args(RLArgs):
     """conversations in a forward pass on each device"""
 
 
+@models.no_denormals()
 def train(args: Args) -> Path:
     """Trains; the folder of the model as it is at the end.
 

@@ -319,6 +319,7 @@ class Learner:
         return means
 
 
+@models.no_denormals()
 def train(start: Start, args: Args) -> Any:
     """Trains, from the newest checkpoint on where there is one; the language model."""
     learner = Learner(start, args)

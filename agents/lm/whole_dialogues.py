@@ -250,6 +250,7 @@ def own_pad(tokenizer: Any, model: Any) -> int:
     return pad
 
 
+@models.no_denormals()
 def train(start: Start, args: Args) -> Any:
     """Trains, from the newest checkpoint on where there is one; the language model."""
     model = start.model

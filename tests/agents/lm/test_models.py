@@ -1,31 +1,37 @@
-"""What holds for a run before anything of it is made."""
-
-import subprocess
-import sys
+"""What holds for a run, and for nothing else."""
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-_RUN = """
-import torch
-from agents.lm import models
-from agents.lm.args import RunArgs
-
-def drawn(seed):
-    models.set_up(RunArgs(out=None, seed=seed, device="cpu", torch_threads=2))
-    return torch.rand(3).tolist()
-
-tiny = torch.full((8,), 1e-30)
-assert (tiny * 1e-10 > 0).all()
-assert drawn(1) == drawn(1) != drawn(2)
-assert torch.get_num_threads() == 2
-assert (tiny * 1e-10 == 0).all()
-"""
+from agents.lm import models  # noqa: E402
+from agents.lm.args import RunArgs  # noqa: E402
 
 
-def test_a_run_has_its_seed_its_threads_and_no_denormal_numbers():
-    # in a process of its own: what it sets holds for all that comes after
-    done = subprocess.run([sys.executable, "-c", _RUN], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_a_run_has_its_seed(tmp_path):
+    def drawn(seed):
+        models.set_up(RunArgs(out=tmp_path, seed=seed, device="cpu"))
+        return torch.rand(3).tolist()
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_denormal_numbers_are_nothing_within_and_there_again_after():
+    small = torch.full((64,), 1e-30)
+
+    def product():
+        return (small * 1e-10).abs().max().item()
+
+    @models.no_denormals()
+    def learn():
+        assert product() == 0
+        with models.no_denormals():
+            assert product() == 0
+        assert product() == 0
+        raise InterruptedError
+
+    assert product() > 0
+    with pytest.raises(InterruptedError):
+        learn()
+    assert product() > 0
