@@ -16,8 +16,8 @@ import torch
 class Muon(torch.optim.Muon):
     """torch's, with the matrices of one shape made orthogonal together, and in float32.
 
-    torch's goes from matrix to matrix, in bfloat16: on a processor without instructions for it that
-    is a tenth of an update of the tiny decoder, and on two cores a fifth.
+    torch's goes from matrix to matrix, in bfloat16, which is slow on a processor without
+    instructions for it. Steps are sized as `match_rms_adamw`.
     """
 
     @torch.no_grad()
@@ -44,7 +44,7 @@ class Muon(torch.optim.Muon):
                     group["ns_steps"],
                     group["eps"],
                 )
-                size = 0.2 * max(shape) ** 0.5  # match_rms_adamw
+                size = 0.2 * max(shape) ** 0.5
                 for (parameter, _), step in zip(found, steps, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     parameter.add_(step, alpha=-group["lr"] * size)
