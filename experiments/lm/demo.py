@@ -35,10 +35,12 @@ class Args:
     """bundled name or world file"""
     dialogues: int = 4_000
     """to learn from"""
-    few_epochs: float = Plan.few_epochs
+    few_epochs: float = 4.0
     """passes over them"""
-    updates: int = Plan.updates
+    updates: int = 10
     """of PPO, of 256 conversations each"""
+    threads: int = 2
+    """of training"""
     episodes: int = 300
     """evaluation users"""
     seed: int = 0
@@ -59,6 +61,7 @@ def main(args: Args) -> None:
         episodes=args.episodes,
         few_epochs=args.few_epochs,
         updates=args.updates,
+        threads=args.threads,
     )
     console.rule("[bold]1/4  dialogues of the ICER recommender")
     steps.make_data(plan)

@@ -37,6 +37,7 @@ class Plan:
     dialogues: of the data set. few, few_epochs: how many of them those who then learn by talking
     have read, and how often. sft_epochs: how often the models are trained that read all.
     updates: of the learners. episodes: evaluation users. workers: that make the data set.
+    threads: of each training and evaluation; that which reads everything takes 2.
     bf16: compute in bfloat16, by default where that is fast.
     """
 
@@ -50,6 +51,7 @@ class Plan:
     updates: int = 30
     episodes: int = 1000
     workers: int = 2
+    threads: int = 1
     bf16: bool = field(default_factory=models.fast_bf16)
     progress: bool = True
 
@@ -103,8 +105,7 @@ def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bo
         role=role,
         seed=seed,
         epochs=plan.sft_epochs if everything else plan.few_epochs,
-        torch_threads=2 if everything else 1,
-        **_common(plan),
+        **{**_common(plan), "torch_threads": 2 if everything else plan.threads},
     )
 
     def train() -> None:
@@ -213,7 +214,12 @@ def self_played(plan: Plan, seed: int, rounds: int, updates: int) -> tuple[Step,
 
 
 def _common(plan: Plan) -> dict[str, Any]:
-    return {"bf16": plan.bf16, "resume": True, "progress": plan.progress}
+    return {
+        "bf16": plan.bf16,
+        "torch_threads": plan.threads,
+        "resume": True,
+        "progress": plan.progress,
+    }
 
 
 def _what_counts(plan: Plan, args: RunArgs) -> dict[str, Any]:
@@ -258,6 +264,7 @@ def evaluated(
             training_seed=seed,
             temperature=temperature,
             bf16=plan.bf16,
+            torch_threads=plan.threads,
             out=plan.results,
             progress=plan.progress,
         )
