@@ -108,7 +108,8 @@ def evaluate(args: Args) -> Result:
     if args.supervised is not None:
         _, supervised = models.load(trained(args.supervised))
         extra["perplexity"] = perplexity(supervised, [one.row for one in played])
-    write_samples(played, args.out / "samples" / f"{args.policy}.txt", 10)
+    who = "" if args.user == "icer" else f"-{Path(args.user).name}"
+    write_samples(played, args.out / "samples" / f"{args.policy}{who}.txt", 10)
     return result_of(args, arena, played, seconds, extra)
 
 
