@@ -146,7 +146,7 @@ def _round(args: Args, out: Path, own: Sequence[Version], others: Sequence[Versi
     start = _start(settings, own[0], others)
     model = per_turn.train(start, settings)
     if models.is_main():
-        models.save(models.merged(model), start.tokenizer, start.card, out / FINAL)
+        models.save(models.merged(model), start.tokenizer, start.learnt_card, out / FINAL)
 
 
 def _start(args: ppo.Args, first: Version, others: Sequence[Version]) -> Start:

@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,7 +83,8 @@ def train(args: Args) -> Path:
         trainer.train(resume_from_checkpoint=models.newest_checkpoint(args.out))
         trained = models.merged(trainer.accelerator.unwrap_model(trainer.model))
         if watch is not None:
-            models.save(trained, tokenizer, card, final)
+            learnt = replace(card, temperature=args.temperature)
+            models.save(trained, tokenizer, learnt, final)
             models.write_history(trainer, args.out)
         trainer.accelerator.wait_for_everyone()
     finally:

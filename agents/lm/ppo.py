@@ -85,7 +85,7 @@ def train(args: Args) -> Path:
 
         model = whole_dialogues.train(start, args)
     if models.is_main():
-        models.save(models.merged(model), start.tokenizer, start.card, final)
+        models.save(models.merged(model), start.tokenizer, start.learnt_card, final)
     return final
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,11 @@ class Start:
         tokenizer, model, card = models.load_recommender(args.model, arena.world)
         model = with_lora(model, args.lora)
         return cls(args, arena, tokenizer, model, ChatFormat(tokenizer), card)
+
+    @property
+    def learnt_card(self) -> Card:
+        """That of the model when it has learnt."""
+        return replace(self.card, temperature=self.args.temperature)
 
     def watch(self) -> Watch:
         """To validate and log with."""

@@ -144,7 +144,10 @@ def opponent(user: str, seed: int = 0) -> str | PlayedUser:
         raise ValueError(f"{folder} was trained to play the {card.role}, not the user")
     tokenizer, model = models.load(folder)
     name = models.name_of(folder)
-    return PlayedUser(model, ChatFormat(tokenizer), name=name, rules=card.rules, seed=seed)
+    return PlayedUser(
+        model, ChatFormat(tokenizer), name=name, rules=card.rules,
+        temperature=card.temperature, seed=seed,
+    )  # fmt: skip
 
 
 def _heard(text: str, situation: Situation) -> UserTurn | NotUnderstood:

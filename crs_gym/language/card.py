@@ -26,12 +26,14 @@ class Card:
     system: what a recommender is told beforehand; empty for nothing.
     rules: whether a user is told how to answer, besides who it is.
     world: hash of the world whose films it knows; empty where it is not known.
+    temperature: that it learnt to be sampled at; 1, its own distribution, where it imitated.
     """
 
     role: Role = "recommender"
     system: str = ""
     rules: bool = False
     world: str = ""
+    temperature: float = 1.0
 
 
 def card_of(source: str | Path) -> Card | None:

@@ -267,7 +267,7 @@ class ModelUser(LanguageUser):
             return {}
         if card.role != "user":
             raise ValueError(f"this model was trained to play the {card.role}, not the user")
-        return {"rules": card.rules}
+        return {"rules": card.rules, "temperature": card.temperature}
 
     def messages(self, situation: Situation) -> tuple[Message, ...]:
         persona = persona_of(situation.person)

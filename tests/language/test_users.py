@@ -393,7 +393,9 @@ def test_a_trained_model_is_told_what_it_was_told_then(tmp_path):
     assert card_of(tmp_path) is None
     assert ModelUser.settings_of(None) == {}
     (tmp_path / CARD).write_text('{"role": "user", "rules": false}')
-    assert ModelUser.settings_of(card_of(tmp_path)) == {"rules": False}
+    assert ModelUser.settings_of(card_of(tmp_path)) == {"rules": False, "temperature": 1.0}
+    learnt = Card("user", rules=True, temperature=0.3)
+    assert ModelUser.settings_of(learnt) == {"rules": True, "temperature": 0.3}
     with pytest.raises(ValueError, match="trained to play the recommender, not the user"):
         ModelUser.settings_of(Card("recommender"))
     (tmp_path / CARD).write_text('{"part": "user"}')

@@ -10,7 +10,7 @@ pytest.importorskip("trl", reason="trl is not installed (the extra `lm`)")
 
 from agents.lm import botplay, models  # noqa: E402
 from agents.lm.botplay import Args, Pool, Version  # noqa: E402
-from agents.lm.users import PlayedUser  # noqa: E402
+from agents.lm.users import PlayedUser, opponent  # noqa: E402
 from crs_gym.language.card import card_of  # noqa: E402
 
 
@@ -34,6 +34,8 @@ def test_both_sides_learn_and_a_killed_training_goes_on(args, taught, monkeypatc
     recommender, user = botplay.train(args)
     assert card_of(recommender).role == "recommender"
     assert card_of(user).role == "user"
+    assert opponent(str(user)).temperature == args.temperature == 0.3
+    assert opponent(args.user_model).temperature == 1
     assert any(
         np.abs(value - _weights(recommender)[name]).max() > 0
         for name, value in _weights(taught).items()

@@ -17,6 +17,7 @@ from agents.lm.per_turn import Dialogues, gae, look  # noqa: E402
 from agents.lm.rollouts import Played  # noqa: E402
 from agents.lm.starting import Start  # noqa: E402
 from crs_gym.acts import Recommendation  # noqa: E402
+from crs_gym.language.card import card_of  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -330,6 +331,11 @@ def _stop(patch, update):
         return play(self, scenarios, model)
 
     patch.setattr(Start, "play", until)
+
+
+def test_a_model_knows_the_temperature_that_it_learnt_at(arguments, tmp_path, taught):
+    start = Start.of(arguments(tmp_path / "run", temperature=0.5))
+    assert start.learnt_card == dataclasses.replace(card_of(taught), temperature=0.5)
 
 
 @pytest.mark.parametrize("variant", ["turns", "dialogues"])
