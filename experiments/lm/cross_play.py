@@ -7,7 +7,8 @@ Recommenders: supervised; trained by PPO against ICER users; against a supervise
 model; by self-play (both sides in turn, against pools of each other's past versions). Users:
 ICER's, the supervised one, the one of self-play. For each pair the return and, to tell drift from
 learning, how the recommender's language did: its perplexity under the supervised model, Dist-4, the
-share of turns that were understood; and of the user the share of conversations that it broke.
+share of turns that were understood; and of the user the utility of what it accepted, and the share
+of conversations that it broke.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ def _cell(results: list[Result]) -> str:
     report = _report(results)
     return (
         f"{report['return']:.3f}\nsuccess {report['success']:.2f}, turns {report['turns']:.1f}\n"
+        f"utility {report['utility']:.2f}\n"
         f"understood {report['understood']:.3f}, perplexity {report['perplexity']:.2f}\n"
         f"Dist-4 {report['dist4']:.3f}, broken by user {report['user_failed']:.3f}"
     )
@@ -117,6 +119,7 @@ def _report(results: list[Result]) -> dict[str, float]:
         "return": float(np.mean([s.score for s in summaries])),
         "success": float(np.mean([s.success for s in summaries])),
         "turns": float(np.mean([s.turns for s in summaries])),
+        "utility": float(np.mean([s.utility for s in summaries])),
         **{name: float(np.mean([r.extra.get(name, 0.0) for r in results])) for name in _FIGURES},
     }
 
