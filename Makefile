@@ -17,7 +17,7 @@ rllib_stamp := .venv-rllib/.installed
 # the oldest that is supported, and the one that RLlib wants
 oldest_gymnasium := gymnasium==1.2.2
 # of the package, what imports no extra (tests/test_imports.py): `make test` has tested it
-pure := inference simulation users
+pure := dialogue inference policies simulation users world
 torch := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.lock)
 needs_torch := $(filter all bench dev lm sb3,$(subst $(comma), ,$(EXTRAS)))
 

@@ -25,8 +25,10 @@ def imported(path: Path) -> Iterator[str]:
             yield str(node.module).split(".")[0]
 
 
-@pytest.mark.parametrize("folder", ["inference", "simulation", "users"])
-def test_the_mathematics_needs_no_extra(folder):
+@pytest.mark.parametrize(
+    "folder", ["dialogue", "inference", "policies", "simulation", "users", "world"]
+)
+def test_what_is_pure_needs_no_extra(folder):
     paths = sorted((PACKAGE / folder).rglob("*.py"))
     assert paths
     for path in paths:
