@@ -31,7 +31,7 @@ from agents.lm.chats import ChatFormat, Row
 from agents.lm.rollouts import Played
 from agents.lm.users import opponent
 from crs_gym.evaluation.benchmark import relative
-from crs_gym.evaluation.results import RULE, Result
+from crs_gym.evaluation.results import RULE, Result, safe_name
 from crs_gym.evaluation.results import write as write_result
 from crs_gym.language.card import trained
 from crs_gym.simulation import evaluation_keys, evaluation_seeds
@@ -108,8 +108,9 @@ def evaluate(args: Args) -> Result:
     if args.supervised is not None:
         _, supervised = models.load(trained(args.supervised))
         extra["perplexity"] = perplexity(supervised, [one.row for one in played])
-    who = "" if args.user == "icer" else f"-{Path(args.user).name}"
-    write_samples(played, args.out / "samples" / f"{args.policy}{who}.txt", 10)
+    user = arena.held_out.opponent.kind
+    name = f"{args.policy}-{safe_name(user)}" if user else args.policy
+    write_samples(played, args.out / "samples" / f"{name}.txt", 10)
     return result_of(args, arena, played, seconds, extra)
 
 

@@ -200,19 +200,19 @@ class Result:
     def path(self) -> Path:
         """Where the file lies under the root; unique for what is measured, the same in a re-run."""
         parts = [
-            _safe(self.world_name),
+            safe_name(self.world_name),
             self.world_hash[:8],
             self.kwargs_hash,
             f"e{self.evaluation_seed}x{len(self.scores)}",
         ]
         if self.user_kind != RULE:
-            parts.append(_safe(self.user_kind))
+            parts.append(safe_name(self.user_kind))
         if self.policy_kwargs or self.training_steps is not None:
             parts.append(f"p{self.variant[1]}")
         if self.training_seed is not None:
             parts.append(f"s{self.training_seed}")
-        folders = [_safe(part) for part in self.env_id.split("/")]
-        return Path(*folders, _safe(self.policy), "-".join(parts) + ".json")
+        folders = [safe_name(part) for part in self.env_id.split("/")]
+        return Path(*folders, safe_name(self.policy), "-".join(parts) + ".json")
 
     def summary(self) -> Summary:
         """Means over the episodes."""
@@ -343,7 +343,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:8]
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """`name` as a file name; another name never gives the same one."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+=-]{0,63}", name):
         return name

@@ -103,23 +103,26 @@ def main(args: Args) -> None:
 
 def _cell(results: list[Result]) -> str:
     report = _report(results)
+    utility = report.get("utility")
+    worth = "nothing accepted" if utility is None else f"utility {utility:.2f}"
     return (
         f"{report['return']:.3f}\nsuccess {report['success']:.2f}, turns {report['turns']:.1f}\n"
-        f"utility {report['utility']:.2f}\n"
+        f"{worth}\n"
         f"understood {report['understood']:.3f}, perplexity {report['perplexity']:.2f}\n"
         f"Dist-4 {report['dist4']:.3f}, broken by user {report['user_failed']:.3f}"
     )
 
 
 def _report(results: list[Result]) -> dict[str, float]:
-    """Means over seeds."""
+    """Means over seeds; no utility where nothing was accepted."""
     summaries = [result.summary() for result in results]
+    utilities = [s.utility for s in summaries if s.utility is not None]
     return {
         "seeds": len(results),
         "return": float(np.mean([s.score for s in summaries])),
         "success": float(np.mean([s.success for s in summaries])),
         "turns": float(np.mean([s.turns for s in summaries])),
-        "utility": float(np.mean([s.utility for s in summaries])),
+        **({"utility": float(np.mean(utilities))} if utilities else {}),
         **{name: float(np.mean([r.extra.get(name, 0.0) for r in results])) for name in _FIGURES},
     }
 

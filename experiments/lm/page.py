@@ -30,16 +30,7 @@ def compare() -> str:
 
 def cross_play() -> str:
     """A row for each pair."""
-    names = (
-        "return",
-        "success",
-        "utility",
-        "turns",
-        "understood",
-        "dist4",
-        "perplexity",
-        "user_failed",
-    )
+    names = "return success utility turns understood dist4 perplexity user_failed".split()
     return _table(
         "cross_play.json",
         ("recommender with user", "seeds", *names),

@@ -111,7 +111,7 @@ def test_no_name_leaves_the_folder(env_id: str, policy: str, world_name: str) ->
 
 def test_unsafe_names_stay_apart() -> None:
     names = ["a/b", "a_b", "a b", "a\\b", "..", ".", "ä", "x" * 300]
-    assert len({results._safe(name) for name in names}) == len(names)
+    assert len({results.safe_name(name) for name in names}) == len(names)
 
 
 @settings(max_examples=40, deadline=None)
