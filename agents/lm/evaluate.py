@@ -109,7 +109,7 @@ def evaluate(args: Args) -> Result:
         _, supervised = models.load(trained(args.supervised))
         extra["perplexity"] = perplexity(supervised, [one.row for one in played])
     user = arena.held_out.opponent.kind
-    name = f"{args.policy}-{safe_name(user)}" if user else args.policy
+    name = args.policy if user == RULE else f"{args.policy}-{safe_name(user)}"
     write_samples(played, args.out / "samples" / f"{name}.txt", 10)
     return result_of(args, arena, played, seconds, extra)
 
