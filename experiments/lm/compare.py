@@ -1,6 +1,6 @@
 """Recommenders that write: untrained, supervised, and trained further by talking; with intervals.
 
-    python -m experiments.lm.compare            # all, 5 seeds; goes on where it stopped
+    python -m experiments.lm.compare            # all, 8 seeds; goes on where it stopped
     python -m experiments.lm.compare --seeds 1 --learners ppo-turns
     python -m experiments.lm.compare --measured # the table of what there is so far
 
@@ -44,7 +44,7 @@ class Args:
 
     world: str = DEFAULT_WORLD
     """bundled name or world file"""
-    seeds: int = 5
+    seeds: int = 8
     """training seeds"""
     first_seed: int = 0
     """the first of them"""
