@@ -1,8 +1,9 @@
 """PPO over whole dialogues by TRL's PPOTrainer as it is (Interplay, section 3.5.2).
 
-To TRL a dialogue is one response. The query is the number of a dialogue; the policy's `generate`
-plays it, the user's words included, and its `forward` puts a point mass on every token that is not
-the recommender's own: its log-probability is 0, its ratio 1, and no gradient flows. The reward
+To TRL a dialogue is one response. The query is the number of a dialogue. The policy's `generate`
+plays it, and its response is what is learnt from: the recommender's own tokens, one after another.
+Its `forward` reads the dialogue with all that the user said, and gives the logits before each of
+these tokens alone, so that nothing else has a log-probability, a value or a gradient. The reward
 model hands on the dialogue's return.
 """
 
@@ -24,6 +25,7 @@ from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 from agents.lm import models, states
 from agents.lm.credit import others_mean
+from agents.lm.per_turn import Dialogues
 from agents.lm.rollouts import Played
 from agents.lm.starting import Start
 from agents.lm.watching import Watch
@@ -46,33 +48,38 @@ class Stage:
 
     def __init__(self, start: Start, offset: int, pad: int) -> None:
         self.start, self.offset, self.pad = start, offset, pad
-        self.played: dict[int, Played] = {}
-        self.levels: dict[int, float] = {}
+        self.played: list[Played] = []
+        self._places: dict[int, int] = {}
+        self._dialogues: Dialogues
+        self._totals: torch.Tensor
 
-    def play(self, queries: torch.Tensor, model: Any) -> list[Played]:
-        """The conversations of (B,) queries."""
+    def play(self, queries: torch.Tensor, model: Any) -> torch.Tensor:
+        """The conversations of (B,) queries; their own tokens (B, K), padded by one or more."""
         numbers = [int(query) - self.offset for query in queries]
-        played = self.start.play(numbers, model)
-        levels = others_mean([one.earned for one in played], self.start.args.group)
-        self.played = dict(zip(numbers, played, strict=True))
-        self.levels = dict(zip(numbers, levels.tolist(), strict=True))
-        return played
-
-    def own(self, queries: torch.Tensor, width: int) -> torch.Tensor:
-        """(B, width) bool, which tokens of the responses to (B,) queries are the recommender's."""
-        own = np.zeros((len(queries), width), bool)
-        for i, one in enumerate(self._of(queries)):
-            own[i, : len(one.learnt)] = one.learnt
-        return torch.from_numpy(own).to(queries.device)
+        self.played = self.start.play(numbers, model)
+        self._places = {number: place for place, number in enumerate(numbers)}
+        made = self._dialogues = Dialogues.of(self.played, self.pad)
+        earned = np.array([one.earned for one in self.played])
+        levels = others_mean(earned.tolist(), self.start.args.group)
+        self._totals = torch.from_numpy((earned - levels).astype(np.float32))
+        tokens = made.tokens.masked_fill(~made.own, self.pad)
+        return nn.functional.pad(tokens, (0, 1), value=self.pad).to(queries.device)
 
     def totals(self, queries: torch.Tensor) -> torch.Tensor:
         """(B,) returns, less what others returned with the same user."""
-        numbers = [int(query) - self.offset for query in queries]
-        totals = [self.played[n].earned - self.levels[n] for n in numbers]
-        return torch.tensor(totals, device=queries.device)
+        return self._totals[self._rows(queries)].to(queries.device)
 
-    def _of(self, queries: torch.Tensor) -> list[Played]:
-        return [self.played[int(query) - self.offset] for query in queries]
+    def parts(self, queries: torch.Tensor) -> Iterator[tuple[torch.Tensor, Dialogues]]:
+        """The dialogues of (B,) queries by length, so many together as are computed at a time:
+        hardly any padding. Which queries they are, and the dialogues.
+        """
+        rows = self._rows(queries)
+        lengths = self._dialogues.seen.sum(1)[rows]
+        for some in lengths.argsort(stable=True).split(self.start.args.micro_batch):
+            yield some.to(queries.device), self._dialogues[rows[some]].to(queries.device)
+
+    def _rows(self, queries: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([self._places[int(query) - self.offset] for query in queries])
 
 
 class Policy(nn.Module):
@@ -97,34 +104,29 @@ class Policy(nn.Module):
         """Plays the dialogues of (B, 1) queries.
 
         Returns:
-            `sequences` (B, 1 + T), query and dialogue, padded by one token or more; `scores`, T
-            times (B, V).
+            `sequences` (B, 1 + K), query and own tokens, padded by one or more; `scores`, K times
+            (B, V).
         """
-        played = self.stage.play(input_ids[:, 0], self.causal)
-        shape = (len(played), max(len(one.ids) for one in played) + 1)
-        responses = np.full(shape, self.stage.pad)
-        for i, one in enumerate(played):
-            responses[i, : len(one.ids)] = one.ids
-        ids = torch.cat([input_ids, torch.from_numpy(responses).to(input_ids.device)], 1)
-        seen = ids != self.stage.pad
-        logits = self(ids.masked_fill(~seen, 0), seen).logits[:, :-1]
-        scores = (logits / generation_config.temperature).unbind(1)
-        return GenerateDecoderOnlyOutput(sequences=ids, scores=scores)
+        ids = torch.cat([input_ids, self.stage.play(input_ids[:, 0], self.causal)], 1)
+        scores = self(ids).logits[:, :-1] / generation_config.temperature
+        return GenerateDecoderOnlyOutput(sequences=ids, scores=scores.unbind(1))
 
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any
-    ) -> CausalLMOutput:
-        """`logits` (B, 1 + T, V) for queries and dialogues (B, 1 + T): those of the model where its
-        own token follows, elsewhere a point mass. The model does not see the query.
+    def forward(self, input_ids: torch.Tensor, **_: Any) -> CausalLMOutput:
+        """`logits` (B, 1 + K, V) for queries and own tokens (B, 1 + K): each place's are those of
+        the token that follows; where none does, padding is certain.
         """
-        ids, seen = input_ids[:, 1:], attention_mask[:, 1:].bool()
-        rows, columns = self.stage.own(input_ids[:, 0], ids.shape[1]).nonzero(as_tuple=True)
-        with models.logits_at(self.causal, (rows, columns - 1)), self._adapter():
-            own = self.causal(input_ids=ids, attention_mask=seen.long(), use_cache=False).logits
-        following = ids.masked_fill(~seen, self.stage.pad)[..., None]
+        rows, columns, pieces = [], [], []
+        with self._adapter():
+            for some, part in self.stage.parts(input_ids[:, 0]):
+                with models.logits_at(self.causal, part.before.nonzero(as_tuple=True)):
+                    pieces.append(_read(self.causal, part).logits)
+                row, column = part.own.nonzero(as_tuple=True)
+                rows.append(some[row])
+                columns.append(column)
+        own = torch.cat(pieces)
         logits = own.new_full((*input_ids.shape, own.shape[-1]), _NEVER)
-        logits[:, :-1].scatter_(2, following, 0.0)
-        return CausalLMOutput(logits=logits.index_put((rows, columns), own))
+        logits[..., self.stage.pad] = 0.0
+        return CausalLMOutput(logits=logits.index_put((torch.cat(rows), torch.cat(columns)), own))
 
     @contextmanager
     def _adapter(self) -> Iterator[None]:
@@ -132,30 +134,35 @@ class Policy(nn.Module):
             yield
 
 
-class _Unasked(nn.Module):
-    """A decoder that does not see the query; its last hidden states, 0 at the query."""
+class _Reader(nn.Module):
+    """A decoder's last hidden states before each own token, 0 where none follows."""
 
-    def __init__(self, decoder: Any) -> None:
+    def __init__(self, decoder: Any, stage: Stage) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.decoder, self.stage = decoder, stage
 
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any
-    ) -> BaseModelOutput:
-        hidden = self.decoder(
-            input_ids=input_ids[:, 1:], attention_mask=attention_mask[:, 1:], use_cache=False
-        ).last_hidden_state
-        return BaseModelOutput(hidden_states=(nn.functional.pad(hidden, (0, 0, 1, 0)),))
+    def forward(self, input_ids: torch.Tensor, **_: Any) -> BaseModelOutput:
+        width = self.decoder.config.get_text_config().hidden_size
+        hidden = torch.zeros(*input_ids.shape, width, device=input_ids.device)
+        for some, part in self.stage.parts(input_ids[:, 0]):
+            found = _read(self.decoder, part).last_hidden_state[part.before]
+            row, column = part.own.nonzero(as_tuple=True)
+            hidden = hidden.index_put((some[row], column), found.to(hidden.dtype))
+        return BaseModelOutput(hidden_states=(hidden,))
+
+
+def _read(model: Any, part: Dialogues) -> Any:
+    return model(input_ids=part.ids, attention_mask=part.seen, use_cache=False)
 
 
 class Critic(nn.Module):
-    """Values (B, 1 + T, 1) after each token, by a decoder of its own."""
+    """Values (B, 1 + K, 1) before each own token, by a decoder of its own."""
 
     base_model_prefix = "backbone"
 
-    def __init__(self, decoder: Any) -> None:
+    def __init__(self, decoder: Any, stage: Stage) -> None:
         super().__init__()
-        self.backbone = _Unasked(decoder)
+        self.backbone = _Reader(decoder, stage)
         self.score = nn.Linear(decoder.config.get_text_config().hidden_size, 1)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
@@ -223,8 +230,7 @@ class Watching(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if self._watch is not None:
             values = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
-            played = self._stage.played.values()
-            values["reward"] = float(np.mean([one.total for one in played]))
+            values["reward"] = float(np.mean([one.total for one in self._stage.played]))
             self._watch.log(values, self._first + state.global_step)
 
     def _seed(self, update: int) -> None:
@@ -254,9 +260,9 @@ def own_pad(tokenizer: Any, model: Any) -> int:
 def train(start: Start, args: Args) -> Any:
     """Trains, from the newest checkpoint on where there is one; the language model."""
     model = start.model
-    critic = Critic(_decoder(model))
     pad = own_pad(start.tokenizer, model)
     stage = Stage(start, model.get_input_embeddings().num_embeddings, pad)
+    critic = Critic(_decoder(model), stage)
     if args.lora:
         reference = Policy(model, stage, adapted=False)
     else:

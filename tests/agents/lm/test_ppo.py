@@ -253,51 +253,61 @@ def test_a_warm_up_leaves_the_policy_as_it_is(arguments, tmp_path):
 # dialogues
 
 
-def test_a_point_mass_stands_on_every_token_that_is_not_the_recommenders(staged):
+def test_a_response_is_what_the_recommender_said(staged):
     _, stage, ids, scores = staged
     responses = ids[:, 1:]
-    own = stage.own(ids[:, 0], responses.shape[1])
     logprobs = torch.log_softmax(scores, -1).gather(-1, responses[..., None])[..., 0]
     assert torch.isfinite(scores).all()
-    assert not logprobs[~own].any()
-    played = list(stage.played.values())
-    for i, drawn in enumerate(_own_logprobs(played)):
-        assert logprobs[i][own[i]].tolist() == pytest.approx(drawn, abs=1e-4)
+    for i, one in enumerate(stage.played):
+        said = [token for token, own in zip(one.ids, one.own, strict=True) if own]
+        assert responses[i, : len(said)].tolist() == said
+        assert (responses[i, len(said) :] == stage.pad).all()
+        (drawn,) = _own_logprobs([one])
+        assert logprobs[i, : len(said)].tolist() == pytest.approx(drawn, abs=1e-4)
+        assert not logprobs[i, len(said) :].any()
     assert (responses[:, -1] == stage.pad).all()
-    lengths = (responses != stage.pad).sum(1).tolist()
-    assert lengths == [len(one.ids) for one in played]
 
 
-def test_no_gradient_flows_from_the_users_tokens(staged):
+def test_gradients_are_those_of_the_recommenders_tokens(staged, start):
     policy, stage, ids, _ = staged
-    seen = ids != stage.pad
-    own = stage.own(ids[:, 0], ids.shape[1] - 1)
+    there = ids[:, 1:] != stage.pad
 
-    def norm(where):
-        policy.zero_grad()
-        logits = policy(ids.masked_fill(~seen, 0), seen).logits[:, :-1]
-        logprobs = torch.log_softmax(logits, -1).gather(-1, ids[:, 1:, None])[..., 0]
-        logprobs[where].sum().backward()
-        return sum(float(p.grad.norm()) for p in policy.parameters() if p.grad is not None)
+    def gradients(logprobs):
+        start.model.zero_grad()
+        logprobs.sum().backward()
+        return [p.grad.clone() for p in start.model.parameters()]
 
-    assert norm(~own) == 0.0
-    assert norm(own) > 0.0
+    def logprobs():
+        logits = policy(ids).logits[:, :-1]
+        return torch.log_softmax(logits, -1).gather(-1, ids[:, 1:, None])[..., 0]
+
+    apart, _ = look(start.model, Dialogues.of(stage.played, stage.pad), 1.0)
+    known = gradients(apart)
+    for mine, theirs in zip(gradients(logprobs()[there]), known, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+    assert not any(grad.any() for grad in gradients(logprobs()[~there]))
 
 
-def test_the_query_is_not_seen_and_padding_is_never_written(staged):
+def test_dialogues_are_found_by_their_numbers_and_padding_is_never_written(staged):
     policy, stage, ids, scores = staged
-    seen = ids != stage.pad
-    own = stage.own(ids[:, 0], ids.shape[1] - 1)
-    assert scores[..., stage.pad][own].max() <= -1e8
-    other = ids.clone()
-    other[:, 0] += 1000
-    stage.played |= {n + 1000: one for n, one in stage.played.items()}
-    one, two = (policy(x.masked_fill(~seen, 0), seen).logits for x in (ids, other))
-    assert torch.equal(one, two)
-    critic = whole_dialogues.Critic(whole_dialogues._decoder(policy.causal))
-    hidden = [critic.backbone(input_ids=x, attention_mask=seen) for x in (ids, other)]
-    assert torch.equal(*(x.hidden_states[-1] for x in hidden))
-    assert hidden[0].hidden_states[-1].shape[:2] == ids.shape
+    assert scores[..., stage.pad][ids[:, 1:] != stage.pad].max() <= -1e8
+    rows = torch.tensor([6, 1, 3])
+    critic = whole_dialogues.Critic(whole_dialogues._decoder(policy.causal), stage)
+    whole, some = (critic.backbone(input_ids=x).hidden_states[-1] for x in (ids, ids[rows]))
+    assert whole.shape[:2] == ids.shape
+    torch.testing.assert_close(some, whole[rows])
+    torch.testing.assert_close(policy(ids[rows]).logits, policy(ids).logits[rows])
+
+
+def test_values_are_before_each_token(staged):
+    policy, stage, ids, _ = staged
+    decoder = whole_dialogues._decoder(policy.causal)
+    hidden = whole_dialogues.Critic(decoder, stage).backbone(input_ids=ids).hidden_states[-1]
+    for i, one in enumerate(stage.played):
+        alone = decoder(input_ids=torch.tensor([one.ids])).last_hidden_state[0]
+        before = [place - 1 for place, own in enumerate(one.own) if own]
+        torch.testing.assert_close(hidden[i, : len(before)], alone[before], atol=1e-4, rtol=1e-4)
+        assert not hidden[i, len(before) :].any()
 
 
 def test_the_reward_is_the_return_beyond_the_groups_at_every_token(staged):
@@ -305,7 +315,7 @@ def test_the_reward_is_the_return_beyond_the_groups_at_every_token(staged):
     reward = whole_dialogues.Reward(stage)
     backbone = getattr(reward, reward.base_model_prefix)
     scores = reward.score(backbone(input_ids=ids).hidden_states[-1])[..., 0]
-    returns = [one.total for one in stage.played.values()]
+    returns = [one.total for one in stage.played]
     beyond = torch.tensor(returns - credit.others_mean(returns, 4), dtype=torch.float32)
     torch.testing.assert_close(scores, beyond[:, None].expand(ids.shape))
 
