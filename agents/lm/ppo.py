@@ -40,7 +40,7 @@ class Args(RLArgs):
     minibatch_size: int = 128
     """conversations in a step of Adam"""
     micro_batch: int = 32
-    """of these, computed at a time on each device; turns only"""
+    """of these, computed at a time on each device"""
     clip: float = 0.2
     """how far probabilities may change in an update before they gain nothing more"""
     value_coef: float = 0.1

@@ -44,10 +44,11 @@ class Stage:
         start: gives users and chat format.
         offset: what is added to a dialogue's number in a query, so that it is no token.
         pad: token for padding.
+        at_once: dialogues that are computed together.
     """
 
-    def __init__(self, start: Start, offset: int, pad: int) -> None:
-        self.start, self.offset, self.pad = start, offset, pad
+    def __init__(self, start: Start, offset: int, pad: int, at_once: int) -> None:
+        self.start, self.offset, self.pad, self.at_once = start, offset, pad, at_once
         self.played: list[Played] = []
         self._places: dict[int, int] = {}
         self._dialogues: Dialogues
@@ -75,7 +76,7 @@ class Stage:
         """
         rows = self._rows(queries)
         lengths = self._dialogues.seen.sum(1)[rows]
-        for some in lengths.argsort(stable=True).split(self.start.args.micro_batch):
+        for some in lengths.argsort(stable=True).split(self.at_once):
             yield some.to(queries.device), self._dialogues[rows[some]].to(queries.device)
 
     def _rows(self, queries: torch.Tensor) -> torch.Tensor:
@@ -261,7 +262,7 @@ def train(start: Start, args: Args) -> Any:
     """Trains, from the newest checkpoint on where there is one; the language model."""
     model = start.model
     pad = own_pad(start.tokenizer, model)
-    stage = Stage(start, model.get_input_embeddings().num_embeddings, pad)
+    stage = Stage(start, model.get_input_embeddings().num_embeddings, pad, args.micro_batch)
     critic = Critic(_decoder(model), stage)
     if args.lora:
         reference = Policy(model, stage, adapted=False)

@@ -61,7 +61,7 @@ def dialogues(start):
 def staged(start):
     """(policy, stage, ids (B, 1 + T), which of these are there) with a rollout played."""
     pad = whole_dialogues.own_pad(start.tokenizer, start.model)
-    stage = whole_dialogues.Stage(start, len(start.tokenizer), pad)
+    stage = whole_dialogues.Stage(start, len(start.tokenizer), pad, at_once=3)
     policy = whole_dialogues.Policy(start.model, stage)
     queries = torch.arange(BATCH)[:, None] + stage.offset
     with torch.no_grad():
