@@ -8,10 +8,10 @@ The question: do PPO and GRPO end above the supervised model that they start fro
 neither met? And how close do they come to the ICER recommender, which knows the user model? Every
 model is a decoder of about a million parameters, trained from nothing on one core for each seed:
 supervised on a few thousand dialogues of the ICER recommender, until the loss on other users' no
-longer falls, then by conversations with ICER users in words. Beside them a model that has read
-eight times as many dialogues. All are measured on the same evaluation users, at the same
-temperatures; differences are paired by user, those from a supervised model by training seed, too,
-and their 95% intervals clustered by user and seed.
+longer falls, then by conversations with ICER users in words, or with a model that imitates them.
+Beside them a model that has read eight times as many dialogues. All are measured on the same
+evaluation users, at the same temperatures; differences are paired by user, those from a supervised
+model by training seed, too, and their 95% intervals clustered by user and seed.
 Finished models are kept in `runs`; results in `results`, with all that they follow from: what is
 there is neither trained nor measured again.
 """
@@ -35,7 +35,7 @@ from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
 from experiments.lm.steps import Plan
 
-LEARNERS = ("ppo-turns", "ppo-dialogues", "grpo")
+LEARNERS = ("ppo-turns", "ppo-dialogues", "grpo", "ppo-bot")
 
 
 @dataclass
@@ -49,7 +49,8 @@ class Args:
     first_seed: int = 0
     """the first of them"""
     learners: tuple[str, ...] = LEARNERS
-    """of these, which train further: ppo-turns, ppo-dialogues, grpo"""
+    """of these, which train further: ppo-turns, ppo-dialogues, grpo; ppo-bot, which is ppo-turns
+    against the supervised user"""
     everything: int = 1
     """seeds for which a model of all dialogues is trained, too"""
     dialogues: int = 32_000
@@ -87,7 +88,10 @@ def main(args: Args) -> None:
             "lm-sft": steps.supervised(plan, seed),
         }
         for learner in args.learners:
-            models[f"lm-{learner}"] = steps.reinforced(plan, learner, seed)
+            bot = learner == "ppo-bot"
+            models[f"lm-{learner}"] = (
+                steps.bot_played(plan, seed) if bot else steps.reinforced(plan, learner, seed)
+            )
         if seed < args.first_seed + args.everything:
             models["lm-sft-all"] = steps.supervised(plan, seed, everything=True)
         for policy, step in models.items():

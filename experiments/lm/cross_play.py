@@ -41,7 +41,7 @@ class Args:
     world: str = DEFAULT_WORLD
     """bundled name or world file"""
     seeds: int = 1
-    """training seeds, from 0"""
+    """training seeds of recommenders and of self-play, from 0; the supervised user is one"""
     dialogues: int = 32_000
     """of the data set"""
     few: int = 4_000
@@ -70,9 +70,9 @@ def main(args: Args) -> None:
     cells: dict[tuple[str, str], list[Result]] = {}
     for seed in range(args.seeds):
         supervised = steps.supervised(plan, seed)
-        user = steps.supervised(plan, seed, "user")
+        user = steps.bot_user(plan)
         talked = steps.reinforced(plan, "ppo-turns", seed)
-        botted = steps.reinforced(plan, "ppo-turns", seed, name="ppo-bot", user=user)
+        botted = steps.bot_played(plan, seed)
         recommender, partner = steps.self_played(plan, seed, args.rounds, args.round_updates)
         recommenders = {
             "lm-sft": supervised,

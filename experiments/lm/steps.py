@@ -189,9 +189,19 @@ def reinforced(
     return Step(args.out, {**before, name: _what_counts(plan, args)}, train)
 
 
+def bot_user(plan: Plan) -> Step:
+    """The supervised user of bot-play: one model, whom the recommenders of all seeds talk to."""
+    return supervised(plan, 0, "user")
+
+
+def bot_played(plan: Plan, seed: int) -> Step:
+    """A recommender trained by PPO, a reward for every turn, against the supervised user."""
+    return reinforced(plan, "ppo-turns", seed, name="ppo-bot", user=bot_user(plan))
+
+
 def self_played(plan: Plan, seed: int, rounds: int, updates: int) -> tuple[Step, Step]:
     """Recommender and user, trained in turn against pools of each other's past versions."""
-    starts = supervised(plan, seed), supervised(plan, seed, "user")
+    starts = supervised(plan, seed), bot_user(plan)
     args = botplay.Args(
         model=str(starts[0].folder),
         user_model=str(starts[1].folder),
