@@ -25,7 +25,9 @@ def tempered(utilities: jax.Array, temperature: jax.Array) -> jax.Array:
     )
     temperature = jnp.asarray(temperature)[..., None]
     warm = below / jnp.where(temperature > 0, temperature, 1.0)
-    frozen = jnp.where(below >= 0, 0.0, -jnp.inf)
+    # by its place, too: what is computed twice may be rounded in two ways, and no maximum left
+    largest = jnp.arange(utilities.shape[-1]) == jnp.argmax(utilities, axis=-1)[..., None]
+    frozen = jnp.where((below >= 0) | largest, 0.0, -jnp.inf)
     return jnp.where(possible, jnp.where(temperature > 0, warm, frozen), -jnp.inf)
 
 

@@ -284,6 +284,18 @@ def test_without_noise_every_response_is_sure():
         assert probabilities[PLACE[expected]] == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("null_z", np.linspace(-2, 3, 11))
+def test_without_noise_rounding_leaves_no_user_without_a_response(null_z):
+    """Utilities that a compiler writes out twice need not be rounded alike."""
+    items = make_items(np.full((N, D), 1.375) - 1.375 * np.eye(N, D)[:, :1], np.zeros((G, D)))
+    user = floats(User(jnp.array([1.0, 0.0, 0.0]), 0.0, 1.0, 0.0))
+    model = floats(UserModel(null_z=null_z, answer_noise=0.0, critique_temperature=0.0))
+    act = make_act(RecommenderKind.RECOMMEND, [0, 1, NONE])
+    probabilities = np.exp(table(user, act, items, make_context(), model))
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert set(np.unique(probabilities)) <= {0.0, 1.0}
+
+
 def test_ties_without_noise_are_shared_evenly():
     items = make_items(np.tile([[1.0, 0, 0]], (N, 1)), np.eye(G, D))
     model = floats(UserModel(temperature=0, null_z=0.0, answer_noise=0, target_scale=1))
