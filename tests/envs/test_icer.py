@@ -117,7 +117,8 @@ def test_same_seed_same_episodes_and_pickling(env_id, kwargs, world_file):
 def test_same_episodes_in_another_process(world_file):
     code = (
         "import gymnasium, crs_gym\n"
-        f"env = gymnasium.make('crs/IcerMacro-v0', world={world_file!r}, belief_samples=64)\n"
+        f"env = gymnasium.make('crs/IcerMacro-v0', world={world_file!r}, belief_samples=64, "
+        "candidates=6)\n"
         "env.reset(seed=3)\n"
         "for action in (1, 2, 5, 0, 0, 0, 0):\n"
         "    o, r, d, t, i = env.step(action)\n"

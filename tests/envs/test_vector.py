@@ -134,15 +134,15 @@ def test_make_vec_takes_it_without_being_asked(plane_world):
 
 
 def test_seeds(plane_world):
-    env = gymnasium.make_vec("crs/IcerMacro-v0", 3, world=plane_world, **SMALL)
+    env = gymnasium.make_vec("crs/IcerMacro-v0", 4, world=plane_world, **SMALL)
     start = env.reset(seed=7)[0]
     second = env.reset()[0]
     assert not np.allclose(start, second)
-    assert np.allclose(env.reset(seed=[7, 8, 9])[0], start)
+    assert np.allclose(env.reset(seed=[7, 8, 9, 10])[0], start)
     # None goes on to the next episode of that conversation's own seed
-    mixed = env.reset(seed=[None, 8, None])[0]
-    assert np.allclose(mixed, [second[0], start[1], second[2]])
-    other = env.reset(seed=[9, 8, 7])[0]
+    mixed = env.reset(seed=[None, 8, None, None])[0]
+    assert np.allclose(mixed, [second[0], start[1], second[2], second[3]])
+    other = env.reset(seed=[10, 9, 8, 7])[0]
     assert np.allclose(other, start[::-1])
 
 
@@ -235,14 +235,14 @@ def test_stepping_what_is_over_needs_a_reset(plane_world):
 @pytest.mark.parametrize(
     ("mask", "error", "match"),
     [
-        ([True, False], TypeError, "Boolean array"),
-        (np.array([1, 0]), TypeError, "Boolean array"),
+        ([True, False, False, False], TypeError, "Boolean array"),
+        (np.array([1, 0, 0, 0]), TypeError, "Boolean array"),
         (np.array([True]), ValueError, "shape"),
-        (np.array([False, False]), ValueError, "a true value"),
+        (np.array([False] * 4), ValueError, "a true value"),
     ],
 )
 def test_bad_reset_masks(plane_world, mask, error, match):
-    env = gymnasium.make_vec("crs/IcerMacro-v0", 2, world=plane_world, **SMALL)
+    env = gymnasium.make_vec("crs/IcerMacro-v0", 4, world=plane_world, **SMALL)
     env.reset(seed=0)
     with pytest.raises(error, match=match):
         env.reset(options={"reset_mask": mask})
@@ -296,10 +296,10 @@ def test_max_episode_steps_never_lengthens(plane_world):
 
 
 def test_render_gives_each_conversation(plane_world):
-    env = gymnasium.make_vec("crs/Icer-v0", 2, world=plane_world, render_mode="ansi", **SMALL)
-    assert env.render() == ("", "")
+    env = gymnasium.make_vec("crs/Icer-v0", 3, world=plane_world, render_mode="ansi", **SMALL)
+    assert env.render() == ("", "", "")
     env.reset(seed=3)
-    env.step(np.array([[1, 0, 1, 0], [2, 3, 4, 1]]))
+    env.step(np.array([[1, 0, 1, 0], [2, 3, 4, 1], [1, 0, 1, 0]]))
     single = gymnasium.make("crs/Icer-v0", world=plane_world, render_mode="ansi", **SMALL)
     single.reset(seed=4)
     single.step(np.array([2, 3, 4, 1]))

@@ -39,10 +39,7 @@ def talk(patient, keys):
 
 @pytest.mark.parametrize(
     "queries",
-    [
-        q if q in ("both", "either", "exhaustive") else pytest.param(q, marks=pytest.mark.slow)
-        for q in QUERIES
-    ],
+    [q if q == "both" else pytest.param(q, marks=pytest.mark.slow) for q in QUERIES],
 )
 def test_asks_until_the_last_turn_and_then_recommends(patient, keys, queries):
     policy = Icer(threshold=-jnp.inf, queries=queries, effort=8, among=12)
@@ -60,13 +57,17 @@ def test_asks_until_the_last_turn_and_then_recommends(patient, keys, queries):
     assert (pairs[:, 0] != pairs[:, 1]).all()
 
 
-def test_an_infinite_threshold_only_recommends(patient, keys):
-    kinds = rollout(patient, Icer(threshold=jnp.inf), INFERENCE, keys).history.act.kind
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Icer(threshold=jnp.inf, queries="both", effort=8, among=12),  # compiled for the test above
+        pytest.param(Icer(queries="none"), marks=pytest.mark.slow),
+    ],
+    ids=["infinite", "none"],
+)
+def test_an_infinite_threshold_only_recommends(patient, keys, policy):
+    kinds = rollout(patient, policy, INFERENCE, keys).history.act.kind
     assert (np.asarray(kinds) == RecommenderKind.RECOMMEND).all()
-    assert (
-        np.asarray(rollout(patient, Icer(queries="none"), INFERENCE, keys).history.act.kind)
-        == RecommenderKind.RECOMMEND
-    ).all()
 
 
 @pytest.mark.parametrize("queries", ["item", "attribute", "both"])

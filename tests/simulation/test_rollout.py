@@ -1,6 +1,5 @@
 """Whole conversations agree with those played step by step."""
 
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -144,9 +143,8 @@ def test_nothing_compiles_again(lively, small_world, keys):
     assert rollout._cache_size() == before
 
 
-def test_compiling_stays_within_its_budget(lively, keys):
-    # processor time, which others on the machine do not take away: some 10 s, of 60 s allowed
-    began = time.process_time()
-    policy = AskThenRecommend(2, "item")
-    jax.block_until_ready(rollout(lively, policy, Metropolis.of(32), keys[:8]))
-    assert time.process_time() - began < 60
+def test_the_program_stays_small(lively, keys):
+    """What is long to compile: a loop that is unrolled, or a step that is written out twice."""
+    program = rollout.lower(lively, AskThenRecommend(2, "item"), Metropolis.of(32), keys[:8])
+    lines = program.as_text().count("\n")
+    assert 1_000 < lines < 12_000, lines
