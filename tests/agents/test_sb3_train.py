@@ -27,7 +27,7 @@ from crs_gym.evaluation.results import read_all
 from crs_gym.world import DataError
 from tests.agents.tracked import entries, offline_records
 
-SMALL = {"belief_samples": 64, "candidates": 4, "max_turns": 3}
+SMALL = {"belief": "prior-samples", "belief_samples": 64, "candidates": 4, "max_turns": 3}
 
 
 @pytest.fixture

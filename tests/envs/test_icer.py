@@ -26,16 +26,23 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 FORMS = [
     ("crs/IcerMacro-v0", {}),
-    ("crs/IcerMacro-v0", {"observation": "history", "prior": "personal"}),
     ("crs/IcerMacro-v0", {"belief": "prior-samples", "prior": "personal"}),
-    *(
-        ("crs/Icer-v0", {"action": action, "observation": observation})
-        for action in ("items", "candidates", "embedding")
-        for observation in ("history", "belief")
-    ),
+    ("crs/Icer-v0", {"action": "items", "observation": "history"}),
+    ("crs/Icer-v0", {"action": "candidates", "observation": "belief"}),
+    ("crs/Icer-v0", {"action": "embedding", "observation": "history"}),
     ("crs/Icer-v0", {"observation": "index", "user_pool": 50}),
 ]
-IDS = [f"{i}-{'-'.join(map(str, k.values()))}" for i, k in FORMS]
+COMBINED = [
+    ("crs/IcerMacro-v0", {"observation": "history", "prior": "personal"}),
+    ("crs/Icer-v0", {"action": "items", "observation": "belief"}),
+    ("crs/Icer-v0", {"action": "candidates", "observation": "history"}),
+    ("crs/Icer-v0", {"action": "embedding", "observation": "belief"}),
+]
+TRIED = [
+    pytest.param(i, k, id=f"{i}-{'-'.join(map(str, k.values()))}", marks=marks)
+    for forms, marks in ((FORMS, []), (COMBINED, [pytest.mark.slow]))
+    for i, k in forms
+]
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +85,13 @@ def test_every_registered_environment_is_tried_here():
     assert registered - in_words == {env_id for env_id, _ in FORMS}
 
 
-@pytest.mark.parametrize(("env_id", "kwargs"), FORMS, ids=IDS)
+@pytest.mark.parametrize(("env_id", "kwargs"), TRIED)
 def test_gymnasium_checker(env_id, kwargs, world_file):
     env = make(env_id, world_file, render_mode="ansi", **kwargs)
     check_env(env.unwrapped)
 
 
-@pytest.mark.parametrize(("env_id", "kwargs"), FORMS, ids=IDS)
+@pytest.mark.parametrize(("env_id", "kwargs"), TRIED)
 def test_sb3_checker(env_id, kwargs, world_file):
     checker = pytest.importorskip("stable_baselines3.common.env_checker")
     with warnings.catch_warnings():
@@ -93,7 +100,7 @@ def test_sb3_checker(env_id, kwargs, world_file):
         checker.check_env(make(env_id, world_file, **kwargs).unwrapped)
 
 
-@pytest.mark.parametrize(("env_id", "kwargs"), FORMS, ids=IDS)
+@pytest.mark.parametrize(("env_id", "kwargs"), TRIED)
 def test_same_seed_same_episodes_and_pickling(env_id, kwargs, world_file):
     env = make(env_id, world_file, **kwargs)
     first = play(env, seed=11)

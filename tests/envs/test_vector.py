@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -137,13 +138,14 @@ def test_seeds(plane_world):
     env = gymnasium.make_vec("crs/IcerMacro-v0", 4, world=plane_world, **SMALL)
     start = env.reset(seed=7)[0]
     second = env.reset()[0]
-    assert not np.allclose(start, second)
-    assert np.allclose(env.reset(seed=[7, 8, 9, 10])[0], start)
+    close = partial(np.allclose, atol=1e-5)  # a first reset and a later one are two programs
+    assert not close(start, second)
+    assert close(env.reset(seed=[7, 8, 9, 10])[0], start)
     # None goes on to the next episode of that conversation's own seed
     mixed = env.reset(seed=[None, 8, None, None])[0]
-    assert np.allclose(mixed, [second[0], start[1], second[2], second[3]])
+    assert close(mixed, [second[0], start[1], second[2], second[3]])
     other = env.reset(seed=[10, 9, 8, 7])[0]
-    assert np.allclose(other, start[::-1])
+    assert close(other, start[::-1])
 
 
 def test_seed_keys_are_those_of_single_seeds():

@@ -124,6 +124,7 @@ def test_in_ten_dimensions_against_weighted_samples():
     agree(samples.embeddings, phi, weights / weights.sum(), weights @ phi, drawn=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["choices", "mixed"])
 def test_extending_keeps_the_posterior(plane_world, posterior, name):
     """Independent draws of it, made on the grid, stay draws of it."""
@@ -160,6 +161,7 @@ def test_extending_reaches_the_posterior(plane_world, posterior):
     agree(late.reshape(ENSEMBLES, -1, 2), phi, weights, centre)
 
 
+@pytest.mark.slow
 def test_the_same_answer_200_times(plane_world):
     turns = [(ItemQuery((0, 1)), Choice(1))] * 200
     centre, _, phi, weights = grid_posterior(plane_world, turns, points=101)

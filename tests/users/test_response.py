@@ -155,7 +155,7 @@ def situations(draw_from):
         max_size=n_uniforms,
     ),
 )
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_probabilities_sum_to_one_and_what_is_drawn_is_possible(situation, uniforms):
     log_probabilities = np.asarray(table(*situation), np.float64)
     assert not np.isnan(log_probabilities).any()
