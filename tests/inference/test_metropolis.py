@@ -37,7 +37,7 @@ from tests.inference.grid import (
     many,
 )
 
-ENSEMBLES, DRAWS = 1024, 128
+ENSEMBLES, DRAWS = 512, 128
 SWEEPS = 24
 METROPOLIS, METROPOLIS_OF_16 = Metropolis.of(DRAWS), Metropolis.of(16)
 KEYS = jax.random.split(jax.random.key(1), ENSEMBLES)
