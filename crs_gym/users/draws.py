@@ -20,14 +20,13 @@ def tempered(utilities: jax.Array, temperature: jax.Array) -> jax.Array:
         `(..., n)` float32, at most 0.
     """
     possible = jnp.isfinite(utilities)
-    below = jnp.where(possible, utilities, 0.0) - jnp.max(
-        utilities, axis=-1, keepdims=True, initial=-1e30
-    )
+    largest = jnp.max(utilities, axis=-1, keepdims=True, initial=-1e30)
+    below = jnp.where(possible, utilities, 0.0) - largest
     temperature = jnp.asarray(temperature)[..., None]
     warm = below / jnp.where(temperature > 0, temperature, 1.0)
-    # by its place, too: what is computed twice may be rounded in two ways, and no maximum left
-    largest = jnp.arange(utilities.shape[-1]) == jnp.argmax(utilities, axis=-1)[..., None]
-    frozen = jnp.where((below >= 0) | largest, 0.0, -jnp.inf)
+    # Compilers may compute the largest twice, and round it in two ways: near it the order decides
+    near = below >= -1e-4 * (1 + jnp.abs(largest))
+    frozen = jnp.where(near, 1e30 * below, -jnp.inf)
     return jnp.where(possible, jnp.where(temperature > 0, warm, frozen), -jnp.inf)
 
 
