@@ -17,7 +17,7 @@ def tempered(utilities: jax.Array, temperature: jax.Array) -> jax.Array:
         temperature: `(...)` at least 0, in the units of the utilities.
 
     Returns:
-        `(..., n)` float32, at most 0.
+        `(..., n)` float32, at most 0 but for rounding; at temperature 0 without a gradient.
     """
     possible = jnp.isfinite(utilities)
     largest = jnp.max(utilities, axis=-1, keepdims=True, initial=-1e30)
@@ -26,7 +26,7 @@ def tempered(utilities: jax.Array, temperature: jax.Array) -> jax.Array:
     warm = below / jnp.where(temperature > 0, temperature, 1.0)
     # Compilers may compute the largest twice, and round it in two ways: near it the order decides
     near = below >= -1e-4 * (1 + jnp.abs(largest))
-    frozen = jnp.where(near, 1e30 * below, -jnp.inf)
+    frozen = jnp.where(near, 1e30 * jax.lax.stop_gradient(below), -jnp.inf)
     return jnp.where(possible, jnp.where(temperature > 0, warm, frozen), -jnp.inf)
 
 

@@ -102,3 +102,12 @@ def test_pick_frequencies(goodness_of_fit):
     weights = np.exp(logits.astype(np.float64))
     counts = np.bincount(picked, minlength=5)
     assert goodness_of_fit(counts, weights / weights.sum()) > 1e-4
+
+
+def test_without_temperature_there_is_no_gradient():
+    def log_probability(utilities):
+        return jax.nn.log_softmax(tempered(utilities, jnp.float32(0)))[0]
+
+    for utilities in ([1.0, 1.0, 0.0], [1.0, 0.5, -jnp.inf]):
+        gradient = jax.jit(jax.grad(log_probability))(jnp.array(utilities))
+        np.testing.assert_array_equal(gradient, 0)
