@@ -3,9 +3,11 @@
     python -m agents.lm.sft --data my-dialogues --out runs/sft
     python -m agents.lm.sft --data my-dialogues --role user --out runs/sft-user
     accelerate launch -m agents.lm.sft --model HUB-NAME --lora 16 --data my-dialogues --out runs/hub
+    python -m torch.distributed.run --nproc-per-node 2 -m agents.lm.sft --data my-dialogues
 
 TRL's SFTTrainer on rows that are tokenised and masked here. Trained until the loss on dialogues of
-other users rises; the weights with the lowest are kept, in `OUT/final`.
+other users rises; the weights with the lowest are kept, in `OUT/final`. Two processes suit two
+cores better than two threads; `--batch-size` is that of each.
 """
 
 from __future__ import annotations
@@ -203,6 +205,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         data_seed=args.seed,
         disable_tqdm=not args.progress,
         report_to="wandb" if args.track else "none",
+        ddp_find_unused_parameters=False if args.model == "tiny" else None,
         **models.shared_arguments(args),
     )
     given: dict[str, Any] = {

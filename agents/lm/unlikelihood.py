@@ -72,7 +72,7 @@ def _find(ids: np.ndarray, token: int, start: int) -> int:
 class Collator:
     """Adds `forbidden` to batches: (N, 3) int64 rows of dialogue, place and token.
 
-    inner: collates `input_ids` and `labels`.
+    inner: collates `input_ids` and `labels`, and pads on the right.
     """
 
     def __init__(self, inner: Any) -> None:
@@ -83,6 +83,9 @@ class Collator:
 
         plain = [{k: one[k] for k in ("input_ids", "labels")} for one in examples]
         batch: dict[str, Any] = self.inner(plain)
+        # nothing that counts looks to the right, where rows are padded, and attention without a
+        # mask computes half as much
+        del batch["attention_mask"]
         rows = [
             (i, place, token)
             for i, one in enumerate(examples)

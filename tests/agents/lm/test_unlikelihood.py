@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 from agents.lm import data  # noqa: E402
 from agents.lm.chats import ChatFormat  # noqa: E402
 from agents.lm.tiny import build_model, build_tokenizer  # noqa: E402
-from agents.lm.unlikelihood import forbidden, losses, title_tokens  # noqa: E402
+from agents.lm.unlikelihood import Collator, forbidden, losses, title_tokens  # noqa: E402
 from crs_gym.generation.records import Dialogue, Exchange, Words  # noqa: E402
 
 
@@ -77,3 +77,31 @@ def test_losses_are_those_of_the_whole_distribution(plane_world, chat):
     assert float(unlikely.detach()) == pytest.approx(sum(expected), rel=1e-3)
     unlikely.backward()
     assert model.get_input_embeddings().weight.grad.norm() > 0
+
+
+def test_losses_of_a_batch_are_those_of_its_dialogues(plane_world, chat):
+    trl = pytest.importorskip("trl.trainer.sft_trainer")
+    items = title_tokens(plane_world, chat)
+    examples = []
+    for count in (2, 5, 3):
+        dialogue = _dialogue(plane_world, TURNS[:count])
+        row = data.recommender_row(dialogue, plane_world, chat)
+        pairs = list(forbidden(dialogue, row, chat, items))
+        columns = data.columns([row], 1024)
+        one = {name: columns[name][0] for name in ("input_ids", "labels")}
+        one["places"] = [place for place, _ in pairs]
+        one["tokens"] = [token for _, token in pairs]
+        examples.append(one)
+    model = build_model(chat.tokenizer, width=16, layers=2, heads=2)
+    pad = chat.tokenizer.pad_token_id
+    collate = Collator(trl.DataCollatorForLanguageModeling(pad, pad_to_multiple_of=32))
+
+    def of(some):
+        batch = collate(some)
+        labels, banned = batch.pop("labels"), batch.pop("forbidden")
+        return [float(loss.detach()) for loss in losses(model, batch, banned, labels)]
+
+    alone = np.array([of([one]) for one in examples])
+    assert (alone[:, 0] > 0).all()
+    assert alone[1, 1] > 0
+    np.testing.assert_allclose(of(examples), alone.sum(0), rtol=1e-4)

@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tyro
 
 pytest.importorskip("trl", reason="trl is not installed (the extra `lm`)")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
 
+from agents.lm import sft
 from crs_gym.evaluation.results import read, write
 from experiments.lm import steps
 from experiments.lm.steps import Plan, Step
@@ -121,3 +123,29 @@ def test_recipes_tell_learners_seeds_and_users_apart(plan):
     assert len({step.folder for step in made[:-1]}) == len(made) - 1
     seeds = {name: args.get("seed") for name, args in steps.bot_played(plan, 1).recipe.items()}
     assert (seeds["sft"], seeds["sft-user"], seeds["ppo-bot"]) == (1, 0, 1)
+
+
+def test_a_command_line_says_all_arguments(tmp_path):
+    args = sft.Args(
+        data=tmp_path,
+        out=tmp_path / "run",
+        role="user",
+        limit=3,
+        held_out=0.1,
+        batch_size=16,
+        learning_rate=0.01,
+        resume=True,
+        progress=False,
+    )
+    assert tyro.cli(sft.Args, args=steps.command_line(args)) == args
+
+
+@pytest.mark.slow
+def test_processes_share_the_training_that_reads_everything(plan, tmp_path):
+    plan = dataclasses.replace(plan, runs=tmp_path / "runs", dialogues=150, sft_epochs=1.0)
+    step = steps.supervised(plan, 0, everything=True)
+    assert step.recipe["sft-all"]["processes"] == 2
+    folder = step.made()
+    history = json.loads((folder / "history.json").read_text())
+    # 150 dialogues, less those held out, are five batches of 32, not ten of 16
+    assert history[-1]["step"] == 5
