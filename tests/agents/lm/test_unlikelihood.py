@@ -88,7 +88,7 @@ def test_losses_of_a_batch_are_those_of_its_dialogues(plane_world, chat):
         row = data.recommender_row(dialogue, plane_world, chat)
         pairs = list(forbidden(dialogue, row, chat, items))
         columns = data.columns([row], 1024)
-        one = {name: columns[name][0] for name in ("input_ids", "labels")}
+        one = {name: columns[name][0].tolist() for name in ("input_ids", "labels")}
         one["places"] = [place for place, _ in pairs]
         one["tokens"] = [token for _, token in pairs]
         examples.append(one)
