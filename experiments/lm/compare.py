@@ -88,10 +88,7 @@ def main(args: Args) -> None:
             "lm-sft": steps.supervised(plan, seed),
         }
         for learner in args.learners:
-            bot = learner == "ppo-bot"
-            models[f"lm-{learner}"] = (
-                steps.bot_played(plan, seed) if bot else steps.reinforced(plan, learner, seed)
-            )
+            models[f"lm-{learner}"] = steps.reinforced(plan, learner, seed)
         if seed < args.first_seed + args.everything:
             models["lm-sft-all"] = steps.supervised(plan, seed, everything=True)
         for policy, step in models.items():

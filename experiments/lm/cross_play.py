@@ -72,7 +72,7 @@ def main(args: Args) -> None:
         supervised = steps.supervised(plan, seed)
         user = steps.bot_user(plan)
         talked = steps.reinforced(plan, "ppo-turns", seed)
-        botted = steps.bot_played(plan, seed)
+        botted = steps.reinforced(plan, "ppo-bot", seed)
         recommender, partner = steps.self_played(plan, seed, args.rounds, args.round_updates)
         recommenders = {
             "lm-sft": supervised,

@@ -191,19 +191,17 @@ def untrained(plan: Plan, seed: int) -> Step:
     return Step(folder, {**start.recipe, "untrained": {}}, train)
 
 
-def reinforced(
-    plan: Plan, learner: str, seed: int, name: str = "", user: Step | None = None
-) -> Step:
-    """A recommender trained further by talking: ppo-turns, ppo-dialogues or grpo.
+def reinforced(plan: Plan, learner: str, seed: int) -> Step:
+    """A recommender trained further by talking.
 
-    name: of the run, for one that differs. user: a model to talk to, in place of ICER users.
+    learner: ppo-turns, ppo-dialogues or grpo, all with ICER users; or ppo-bot, which is ppo-turns
+        with the supervised user (bot-play).
     """
-    start = supervised(plan, seed)
-    name = name or learner
+    start, user = supervised(plan, seed), bot_user(plan) if learner == "ppo-bot" else None
     given: dict[str, Any] = {
         "model": str(start.folder),
         "world": plan.world,
-        "out": plan.folder(name, seed),
+        "out": plan.folder(learner, seed),
         "seed": seed,
         "updates": plan.updates,
         **({"user": str(user.folder)} if user else {}),
@@ -213,7 +211,7 @@ def reinforced(
     if learner == "grpo":
         args = grpo.Args(**given)
     else:
-        args = ppo.Args(**given, variant=learner.removeprefix("ppo-"))  # type: ignore[arg-type]
+        args = ppo.Args(**given, variant="dialogues" if learner == "ppo-dialogues" else "turns")
 
     def train() -> None:
         for step in (start, user):
@@ -225,17 +223,12 @@ def reinforced(
             ppo.train(args)
 
     before = {**start.recipe, **(user.recipe if user else {})}
-    return Step(args.out, {**before, name: _what_counts(plan, args)}, train)
+    return Step(args.out, {**before, learner: _what_counts(plan, args)}, train)
 
 
 def bot_user(plan: Plan) -> Step:
     """The supervised user of bot-play: one model, whom the recommenders of all seeds talk to."""
     return supervised(plan, 0, "user")
-
-
-def bot_played(plan: Plan, seed: int) -> Step:
-    """A recommender trained by PPO, a reward for every turn, against the supervised user."""
-    return reinforced(plan, "ppo-turns", seed, name="ppo-bot", user=bot_user(plan))
 
 
 def self_played(plan: Plan, seed: int, rounds: int, updates: int) -> tuple[Step, Step]:

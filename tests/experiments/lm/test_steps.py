@@ -113,15 +113,17 @@ def test_recipes_tell_learners_seeds_and_users_apart(plan):
         steps.reinforced(plan, "grpo", 0),
         steps.reinforced(plan, "ppo-turns", 0),
         steps.reinforced(plan, "ppo-dialogues", 0),
-        steps.bot_played(plan, 0),
-        steps.bot_played(plan, 1),
+        steps.reinforced(plan, "ppo-bot", 0),
+        steps.reinforced(plan, "ppo-bot", 1),
         *steps.self_played(plan, 0, 1, 1)[:1],
         steps.self_played(plan, 0, 2, 1)[0],
     ]
     recipes = {json.dumps(step.recipe, sort_keys=True) for step in made}
     assert len(recipes) == len(made)
     assert len({step.folder for step in made[:-1]}) == len(made) - 1
-    seeds = {name: args.get("seed") for name, args in steps.bot_played(plan, 1).recipe.items()}
+    seeds = {
+        name: args.get("seed") for name, args in steps.reinforced(plan, "ppo-bot", 1).recipe.items()
+    }
     assert (seeds["sft"], seeds["sft-user"], seeds["ppo-bot"]) == (1, 0, 1)
 
 
