@@ -10,7 +10,7 @@ from experiments.pages import fill, table
 
 _RESULTS = Path(__file__).parent / "results"
 _PAGE = Path(__file__).parents[2] / "docs" / "language-models.md"
-_COMPARED = ("random", "icer", "lm-sft@0.3", "lm-sft@0", "lm-sft-all@0.3")
+_COMPARED = ("random", "icer", "lm-sft@0.3", "lm-sft@0", "lm-sft-all@0.3", "lm-sft-all@0")
 _WORDS = ("understood", "legal", "dist4", "perplexity")
 
 
