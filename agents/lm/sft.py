@@ -6,8 +6,8 @@
     python -m torch.distributed.run --nproc-per-node 2 -m agents.lm.sft --data my-dialogues
 
 TRL's SFTTrainer on rows that are tokenised and masked here. Trained until the loss on dialogues of
-other users rises; the weights with the lowest are kept, in `OUT/final`. Two processes suit two
-cores better than two threads; `--batch-size` is that of each.
+other users rises; the weights with the lowest are kept, in `OUT/final`. Processes share a
+batch: `--batch-size` is that of each.
 """
 
 from __future__ import annotations

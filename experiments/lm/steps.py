@@ -131,8 +131,6 @@ def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bo
 def train_side_by_side(args: sft.Args, processes: int) -> None:
     """Supervised training in several processes, with `batch_size` dialogues of a batch in each.
 
-    For a small decoder that is faster than one process with as many threads.
-
     Raises:
         subprocess.CalledProcessError: training failed; why is on the terminal.
     """
