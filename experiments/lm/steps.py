@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agents import store
 from agents.lm import botplay, evaluate, grpo, models, ppo, sft
@@ -29,6 +29,11 @@ from crs_gym.world import load_world
 
 REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
 ENV = "crs/Dialogue-v0"
+PPO_VARIANTS: dict[str, Literal["turns", "dialogues"]] = {
+    "ppo-turns": "turns",
+    "ppo-dialogues": "dialogues",
+    "ppo-bot": "turns",
+}
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,9 @@ def reinforced(plan: Plan, learner: str, seed: int) -> Step:
 
     learner: ppo-turns, ppo-dialogues or grpo, all with ICER users; or ppo-bot, which is ppo-turns
         with the supervised user (bot-play).
+
+    Raises:
+        KeyError: another learner.
     """
     start, user = supervised(plan, seed), bot_user(plan) if learner == "ppo-bot" else None
     given: dict[str, Any] = {
@@ -209,7 +217,7 @@ def reinforced(plan: Plan, learner: str, seed: int) -> Step:
     if learner == "grpo":
         args = grpo.Args(**given)
     else:
-        args = ppo.Args(**given, variant="dialogues" if learner == "ppo-dialogues" else "turns")
+        args = ppo.Args(**given, variant=PPO_VARIANTS[learner])
 
     def train() -> None:
         for step in (start, user):
