@@ -17,6 +17,7 @@ import numpy as np
 from crs_gym.dialogue import STRUCTURE_TOKENS
 from crs_gym.language import Message
 
+_KEPT = 256  # openings whose tokens are remembered
 _PROBE = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
 
 
@@ -68,6 +69,7 @@ class ChatFormat:
         self._seam = whole[end + len(tokenizer.eos_token) :]
         self._skip = len(whole)
         self._between: dict[str, list[int]] = {}
+        self._openings: dict[tuple[Message, ...], list[int]] = {}
 
     @property
     def end(self) -> int:
@@ -76,7 +78,12 @@ class ChatFormat:
 
     def opening(self, messages: Sequence[Message]) -> list[int]:
         """Tokens up to where the model's first turn begins."""
-        return self._tokens(self._text(messages, opens=True))
+        said = tuple(messages)
+        if said not in self._openings:
+            if len(self._openings) == _KEPT:  # those with personas come once each
+                self._openings.clear()
+            self._openings[said] = self._tokens(self._text(said, opens=True))
+        return list(self._openings[said])
 
     def turn(self, text: str) -> list[int]:
         """Tokens of a turn of the model, its end included."""

@@ -262,10 +262,18 @@ def _attribute(name: str, names: Lexicon) -> int | None:
 def _mark(words: str, titles: Sequence[str]) -> str:
     """Puts the titles that the words hold into tags, the longest first where they overlap."""
     longest_first = sorted({title for title in titles if title}, key=len, reverse=True)
-    if not longest_first:
-        return words
-    pattern = "|".join(map(re.escape, longest_first))
-    return re.sub(pattern, lambda match: _TITLE.format(match[0]), words)
+    marked, start = "", 0
+    # searching by hand: a pattern of these titles would be compiled for every turn
+    while found := [
+        (place, rank)
+        for rank, title in enumerate(longest_first)
+        if (place := words.find(title, start)) >= 0
+    ]:
+        place, rank = min(found)
+        title = longest_first[rank]
+        marked += words[start:place] + _TITLE.format(title)
+        start = place + len(title)
+    return marked + words[start:]
 
 
 def escape(text: str) -> str:

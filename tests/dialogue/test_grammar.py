@@ -1,5 +1,7 @@
 """Structured turns: what is written is read back, and everything else is refused with a reason."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,6 +27,7 @@ from crs_gym.dialogue import (
     say,
     turn_of_names,
 )
+from crs_gym.dialogue.grammar import escape
 from crs_gym.world import Attribute
 from crs_gym.world.generate import generate
 
@@ -81,6 +84,16 @@ def test_what_is_written_is_read_back(exchange, words, title):
     assert turn == (act, words)
     reply = parse_response(format_turn(response, words, WORLD), act, WORLD)
     assert reply == (response, words)
+
+
+@given(slates, st.lists(st.sampled_from([*ODD, "(1995)", " ", "Me, "]), max_size=8).map("".join))
+def test_titles_are_marked_as_a_pattern_of_them_finds_them(slate, words):
+    titles = {escape(WORLD.label(item)) for item in slate} - {""}
+    pattern = "|".join(map(re.escape, sorted(titles, key=len, reverse=True)))
+    tag = r"<movie_title>\g<0></movie_title>"
+    marked = re.sub(pattern, tag, escape(words)) if titles else escape(words)
+    turn = format_turn(Recommendation(slate), words, WORLD)
+    assert turn.endswith(f"<response>{marked}</response>")
 
 
 @given(exchanges())
