@@ -35,7 +35,7 @@ from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
 from experiments.lm.steps import Plan
 
-LEARNERS = ("ppo-turns", "ppo-dialogues", "grpo", "ppo-bot")
+LEARNERS = ("ppo-turns", "ppo-dialogues", "grpo", "ppo-bot", "ppo-turns-all", "grpo-all")
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Args:
     """the first of them"""
     learners: tuple[str, ...] = LEARNERS
     """of these, which train further: ppo-turns, ppo-dialogues, grpo; ppo-bot, which is ppo-turns
-    against the supervised user"""
+    against the supervised user; with -all, from the model of all dialogues"""
     everything: int = 1
     """seeds for which a model of all dialogues is trained, too"""
     dialogues: int = 32_000

@@ -29,6 +29,8 @@ from crs_gym.world import load_world
 
 REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
 ENV = "crs/Dialogue-v0"
+OF_ALL = "-all"
+"""How the names of learners end that start from the model of all dialogues."""
 PPO_VARIANTS: dict[str, Literal["turns", "dialogues"]] = {
     "ppo-turns": "turns",
     "ppo-dialogues": "dialogues",
@@ -198,12 +200,15 @@ def reinforced(plan: Plan, learner: str, seed: int) -> Step:
     """A recommender trained further by talking.
 
     learner: ppo-turns, ppo-dialogues or grpo, all with ICER users; or ppo-bot, which is ppo-turns
-        with the supervised user (bot-play).
+        with the supervised user (bot-play). They start from the supervised model of their seed;
+        with "-all" at the end, from the one of all dialogues, which is one model for all seeds.
 
     Raises:
         KeyError: another learner.
     """
-    start, user = supervised(plan, seed), bot_user(plan) if learner == "ppo-bot" else None
+    kind = learner.removesuffix(OF_ALL)
+    start = supervised(plan, seed) if kind == learner else supervised(plan, 0, everything=True)
+    user = bot_user(plan) if kind == "ppo-bot" else None
     given: dict[str, Any] = {
         "model": str(start.folder),
         "world": plan.world,
@@ -213,11 +218,9 @@ def reinforced(plan: Plan, learner: str, seed: int) -> Step:
         **({"user": str(user.folder)} if user else {}),
         **_common(plan),
     }
-    args: ppo.Args | grpo.Args
-    if learner == "grpo":
-        args = grpo.Args(**given)
-    else:
-        args = ppo.Args(**given, variant=PPO_VARIANTS[learner])
+    args: ppo.Args | grpo.Args = (
+        grpo.Args(**given) if kind == "grpo" else ppo.Args(**given, variant=PPO_VARIANTS[kind])
+    )
 
     def train() -> None:
         for step in (start, user):

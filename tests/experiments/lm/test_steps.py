@@ -111,6 +111,8 @@ def test_recipes_tell_learners_seeds_and_users_apart(plan):
         steps.supervised(plan, 0, everything=True),
         steps.bot_user(plan),
         steps.reinforced(plan, "grpo", 0),
+        steps.reinforced(plan, "grpo-all", 0),
+        steps.reinforced(plan, "grpo-all", 1),
         steps.reinforced(plan, "ppo-turns", 0),
         steps.reinforced(plan, "ppo-dialogues", 0),
         steps.reinforced(plan, "ppo-bot", 0),
@@ -125,6 +127,18 @@ def test_recipes_tell_learners_seeds_and_users_apart(plan):
         name: args.get("seed") for name, args in steps.reinforced(plan, "ppo-bot", 1).recipe.items()
     }
     assert (seeds["sft"], seeds["sft-user"], seeds["ppo-bot"]) == (1, 0, 1)
+
+
+def test_learners_of_all_dialogues_share_their_start(plan):
+    recipes = [steps.reinforced(plan, "ppo-turns-all", seed).recipe for seed in (0, 1)]
+    assert recipes[0]["sft-all"] == recipes[1]["sft-all"]
+    assert "sft" not in recipes[1]
+    assert recipes[1]["ppo-turns-all"]["seed"] == 1
+
+
+def test_an_unknown_learner_is_refused(plan):
+    with pytest.raises(KeyError, match="ppo-turn"):
+        steps.reinforced(plan, "ppo-turn", 0)
 
 
 def test_a_command_line_says_all_arguments(tmp_path):
