@@ -83,6 +83,7 @@ class Args(RunArgs):
     (agents.lm.unlikelihood); 0 for none"""
 
 
+@models.no_denormals()
 def train(args: Args) -> Path:
     """Trains; the folder of the model with the lowest loss.
 
