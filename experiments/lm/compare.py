@@ -63,6 +63,8 @@ class Args:
     """passes over all at most"""
     updates: int = Plan.updates
     """of each learner, of 256 conversations"""
+    all_updates: int = Plan.all_updates
+    """of those that start from the model of all dialogues"""
     episodes: int = 1000
     """evaluation users"""
     temperatures: tuple[float, ...] = (0.3, 0.0)

@@ -45,7 +45,8 @@ class Plan:
     world: bundled name or world file. runs: folder of data and models. results: folder of results.
     dialogues: of the data set. few, few_epochs: how many of them those who then learn by talking
     have read, and how often. sft_epochs: how often the models are trained that read all.
-    updates: of the learners. episodes: evaluation users. workers: that make the data set.
+    updates: of the learners. all_updates: of those that start from a model which has read all.
+    episodes: evaluation users. workers: that make the data set.
     threads: of each training and evaluation. processes: that share the training which reads
     everything, each with so many threads.
     bf16: compute in bfloat16, by default where that is fast.
@@ -59,6 +60,7 @@ class Plan:
     few_epochs: float = 8.0
     sft_epochs: float = 1.5
     updates: int = 30
+    all_updates: int = 100
     episodes: int = 1000
     workers: int = 2
     threads: int = 1
@@ -207,14 +209,17 @@ def reinforced(plan: Plan, learner: str, seed: int) -> Step:
         KeyError: another learner.
     """
     kind = learner.removesuffix(OF_ALL)
-    start = supervised(plan, seed) if kind == learner else supervised(plan, 0, everything=True)
+    if kind == learner:
+        start, updates = supervised(plan, seed), plan.updates
+    else:
+        start, updates = supervised(plan, 0, everything=True), plan.all_updates
     user = bot_user(plan) if kind == "ppo-bot" else None
     given: dict[str, Any] = {
         "model": str(start.folder),
         "world": plan.world,
         "out": plan.folder(learner, seed),
         "seed": seed,
-        "updates": plan.updates,
+        "updates": updates,
         **({"user": str(user.folder)} if user else {}),
         **_common(plan),
     }
