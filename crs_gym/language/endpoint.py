@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class EndpointModel:
         self.model, self.endpoint = model, endpoint.rstrip("/")
         self._key_env, self._key = api_key_env, _key(endpoint, api_key_env)
         self._client = _client(self.endpoint, self._key, timeout)
+        weakref.finalize(self, self._client.close)  # sockets are not left to the collector
         url = urlsplit(self.endpoint)
         self._place = url.netloc.rpartition("@")[2] + url.path  # without a password
         self.name = name or f"{model}@{self._place}"

@@ -1,3 +1,4 @@
+import gc
 import socket
 import threading
 
@@ -68,6 +69,14 @@ def test_what_is_asked_and_what_comes_back(server):
             "stop": [", or", "never"],
         }
     ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_connections_end_with_the_model(server):
+    endpoint = model(server)
+    assert ask(endpoint, "ok") == Reply("ok", "stop", 11, 5)
+    del endpoint
+    gc.collect()
 
 
 HEALING = ["500", "503", "408", "429", "cut", "cut-500", "nothing", "nonsense", "html"]
