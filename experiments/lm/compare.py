@@ -121,10 +121,10 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
         }
         others = [(r.policy, results, [r], False) for r in references]
         for (name, other), theirs in groups.items():
-            if name == "lm-sft":
+            if name == "lm-sft" and not policy.endswith(steps.OF_ALL):
                 # a learner's seed is that of the supervised model which it started from
                 others.append((f"{name}@{other:g}", *same_seeds(results, theirs), True))
-            elif name == "lm-sft-all":
+            elif name in ("lm-sft", "lm-sft-all"):
                 others.append((f"{name}@{other:g}", results, theirs, False))
         for name, own, theirs, by_seed in others:
             if own:
