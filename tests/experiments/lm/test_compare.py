@@ -1,0 +1,53 @@
+"""Differences are taken between the models that belong together."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("trl", reason="trl is not installed (the extra `lm`)")
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `data`)")
+
+from experiments.lm import compare, steps
+
+
+@pytest.fixture(scope="module")
+def kept():
+    plan, made = steps.Plan.of(compare.Args()), []
+    for seed in range(3):
+        made.append(steps.measured(plan, steps.supervised(plan, seed), "lm-sft", seed))
+        made.append(steps.measured(plan, steps.reinforced(plan, "grpo", seed), "lm-grpo", seed))
+    assert None not in made, "not measured with these defaults yet: run experiments.lm.compare"
+    return made
+
+
+def of(results, policy, *seeds):
+    found = {r.training_seed: r.scores for r in results if r.policy == policy}
+    return np.array([found[seed] for seed in seeds])
+
+
+def table(results, folder):
+    compare.write_table(results, [], folder)
+    return json.loads((folder / "compare.json").read_text())
+
+
+def test_a_learner_is_measured_against_the_model_that_it_started_from(kept, tmp_path):
+    some = [r for r in kept if (r.policy, r.training_seed) != ("lm-grpo", 0)]
+    row = table(some, tmp_path)["lm-grpo@0.3"]["less lm-sft@0.3"]
+    assert row["seeds"] == 2
+    gain = of(kept, "lm-grpo", 1, 2) - of(kept, "lm-sft", 1, 2)
+    assert row["mean"] == pytest.approx(gain.mean())
+    assert row["low"] < row["mean"] < row["high"]
+
+
+def test_a_learner_of_all_dialogues_did_not_start_from_one_of_few(kept, tmp_path):
+    some = [r for r in kept if r.policy == "lm-sft"]
+    some += [
+        dataclasses.replace(r, policy="lm-grpo-all", training_seed=r.training_seed + 1)
+        for r in kept
+        if r.policy == "lm-grpo" and r.training_seed < 2
+    ]
+    row = table(some, tmp_path)["lm-grpo-all@0.3"]["less lm-sft@0.3"]
+    gain = of(kept, "lm-grpo", 0, 1).mean() - of(kept, "lm-sft", 0, 1, 2).mean()
+    assert row["mean"] == pytest.approx(gain)
