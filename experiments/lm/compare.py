@@ -9,7 +9,8 @@ neither met? And how close do they come to the ICER recommender, which knows the
 model is a decoder of about a million parameters, trained from nothing on one core for each seed:
 supervised on a few thousand dialogues of the ICER recommender, until the loss on other users' no
 longer falls, then by conversations with ICER users in words, or with a model that imitates them.
-Beside them a model that has read eight times as many dialogues. All are measured on the same
+Beside them a model that has read eight times as many dialogues, and learners that start from it
+(`-all`), whose intervals are those of one start. All are measured on the same
 evaluation users, at the same temperatures; differences are paired by user, those from a supervised
 model by training seed, too, and their 95% intervals clustered by user and seed.
 Finished models are kept in `runs`; results in `results`, with all that they follow from: what is
