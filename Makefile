@@ -16,8 +16,6 @@ oldest_stamp := .venv-oldest/.installed
 rllib_stamp := .venv-rllib/.installed
 # the oldest that is supported, and the one that RLlib wants
 oldest_gymnasium := gymnasium==1.2.2
-# of the package, what imports no extra (tests/test_imports.py): `make test` has tested it
-pure := dialogue inference policies simulation users world
 torch := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.lock)
 needs_torch := $(filter all bench dev lm sb3,$(subst $(comma), ,$(EXTRAS)))
 
@@ -50,7 +48,7 @@ test: install  ## run the tests
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 core-test: $(core_stamp)  ## run the tests that an extra could change with the core alone
-	.venv-core/bin/python -m pytest $(PYTEST_ARGS) $(addprefix --ignore=tests/,$(pure))
+	.venv-core/bin/python -m pytest $(PYTEST_ARGS) --near-extras
 
 test-oldest: $(oldest_stamp)  ## run the environments' tests with the oldest Gymnasium
 	.venv-oldest/bin/python -m pytest $(PYTEST_ARGS) tests/envs

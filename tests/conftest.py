@@ -25,6 +25,21 @@ from crs_gym.world import World
 from crs_gym.world.generate import generate
 from crs_gym.world.movielens import read_movielens
 from crs_gym.world.ratings import Ratings
+from tests.reach import reaches_an_extra
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--near-extras",
+        action="store_true",
+        help="only test files from which an import of an optional package can be reached",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not config.option.near_extras or not collection_path.match("test_*.py"):
+        return None
+    return None if reaches_an_extra(collection_path) else True
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,28 +1,13 @@
-"""What may import what."""
+"""What may import what, and which tests that concerns."""
 
-import ast
-import re
-import sys
-from collections.abc import Iterator
-from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 
 import crs_gym
+from tests.reach import ROOT, needed, optional, reaches_an_extra
 
 PACKAGE = Path(crs_gym.__file__).parent
-CORE = {re.split("[<>=]", need)[0] for need in requires("crs-gym") or () if "extra" not in need}
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Top-level names of all that a module imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: imports are absolute"
-            yield str(node.module).split(".")[0]
 
 
 @pytest.mark.parametrize(
@@ -32,5 +17,25 @@ def test_what_is_pure_needs_no_extra(folder):
     paths = sorted((PACKAGE / folder).rglob("*.py"))
     assert paths
     for path in paths:
-        others = set(imported(path)) - CORE - sys.stdlib_module_names - {PACKAGE.name}
-        assert not others, f"{path.name} imports {others}"
+        assert not optional(path), f"{path.name} imports {optional(path)}"
+
+
+@pytest.mark.parametrize(
+    ("test", "near"),
+    [
+        ("tests/world/test_world.py", False),  # nothing but the core
+        ("tests/envs/test_icer.py", False),
+        ("tests/envs/test_pettingzoo.py", True),  # imports one itself
+        ("tests/language/test_model.py", True),  # through a package's __init__.py
+        ("tests/generation/test_export.py", True),  # through its conftest.py
+        ("tests/test_cli.py", True),  # within a function, some modules away
+    ],
+)
+def test_what_the_core_is_tested_with_alone(test, near):
+    assert reaches_an_extra(ROOT / test) == near
+
+
+def test_a_module_needs_its_packages_and_a_test_its_fixtures():
+    found = needed(ROOT / "tests/envs/test_icer.py")
+    assert ROOT / "crs_gym/__init__.py" in found
+    assert {ROOT / "tests/conftest.py", ROOT / "tests/envs/conftest.py"} <= found
