@@ -23,10 +23,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo lm-demo test core-test test-oldest rllib lint lock clean
+.PHONY: help install core-install demo lm-demo test core-test test-oldest rllib lint lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables (current value):"
 	@echo "  EXTRAS=$(EXTRAS)      extras to install: sb3, marl, data, lm, ui, ray, openenv, bench, dev, all"
@@ -47,7 +47,9 @@ lm-demo: install  ## train a language model that recommends, by imitation and th
 test: install  ## run the tests
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
-core-test: $(core_stamp)  ## run the tests that an extra could change with the core alone
+core-install: $(core_stamp)  ## make .venv-core and install the core of crs-gym into it
+
+core-test: core-install  ## run the tests that an extra could change with the core alone
 	.venv-core/bin/python -m pytest $(PYTEST_ARGS) --near-extras
 
 test-oldest: $(oldest_stamp)  ## run the environments' tests with the oldest Gymnasium

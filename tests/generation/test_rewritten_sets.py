@@ -4,6 +4,7 @@ import dataclasses
 import http.server
 import json
 import re
+import shutil
 import threading
 
 import pytest
@@ -53,40 +54,43 @@ def rewriting(settings):
     return dataclasses.replace(settings, rewriting=Rewriting("echo", retries=1, style="short"))
 
 
-def test_behaviour_stays_and_words_say_the_same(data, small_world, rewriting, tmp_path):
-    new = generate(
-        small_world, tmp_path / "set", rewriting, model=Echo(), workers=1, progress=False
-    )
+@pytest.fixture(scope="module")
+def rewritten(small_world, rewriting, tmp_path_factory):
+    """A data set whose rewriting nothing disturbed."""
+    folder = tmp_path_factory.mktemp("rewritten") / "set"
+    return generate(small_world, folder, rewriting, model=Echo(), workers=2, progress=False)
+
+
+def test_behaviour_stays_and_words_say_the_same(data, rewritten):
     sources = set()
-    for old, other in zip(data, new, strict=True):
+    for old, other in zip(data, rewritten, strict=True):
         assert [t.act for t in old.turns] == [t.act for t in other.turns]
         assert old.transcript() == other.transcript(templates=True)
         for turn in other.turns:
             sources |= {turn.recommender.source, turn.user.source}
     assert sources == {"model", "fallback"}
-    total = new.rates().total
+    total = rewritten.rates().total
     assert total.turns == 2 * sum(len(d.turns) for d in data)
     # two thirds at first try, of the rest two thirds at the second
     assert total.first / total.turns == pytest.approx(2 / 3, abs=0.12)
     assert total.fallback / total.turns == pytest.approx(1 / 9, abs=0.08)
-    report = check(new, sample=4, progress=False)
+    report = check(rewritten, sample=4, progress=False)
     assert not report.counts, report.problems
-    assert "passed the checks at first try" in (new.folder / "README.md").read_text()
+    assert "passed the checks at first try" in (rewritten.folder / "README.md").read_text()
 
 
-def test_a_failure_that_lasts_stops_and_what_is_finished_stays(small_world, rewriting, tmp_path):
+def test_a_failure_that_lasts_stops_and_what_is_finished_stays(
+    small_world, rewriting, rewritten, tmp_path
+):
     model = Echo(fails_after=200)
     with pytest.raises(ConnectionError, match="echo cannot be asked: the key was refused"):
         generate(small_world, tmp_path / "a", rewriting, model=model, workers=1, progress=False)
     begun = DataSet.begun(tmp_path / "a")
     assert 0 < len(begun.missing()) < 3
     generate(small_world, begun.folder, rewriting, model=Echo(), workers=1, progress=False)
-    whole = generate(
-        small_world, tmp_path / "b", rewriting, model=Echo(), workers=2, progress=False
-    )
-    for file in whole.folder.rglob("*"):
+    for file in rewritten.folder.rglob("*"):
         if file.is_file():
-            other = begun.folder / file.relative_to(whole.folder)
+            other = begun.folder / file.relative_to(rewritten.folder)
             assert other.read_bytes() == file.read_bytes(), file.name
 
 
@@ -99,10 +103,8 @@ def test_settings_and_model_belong_together(small_world, settings, rewriting, tm
         generate(small_world, tmp_path / "set", other, model=Echo())
 
 
-def test_lost_rates_are_told(small_world, rewriting, tmp_path):
-    new = generate(
-        small_world, tmp_path / "set", rewriting, model=Echo(), workers=1, progress=False
-    )
+def test_lost_rates_are_told(rewritten, tmp_path):
+    new = DataSet.open(shutil.copytree(rewritten.folder, tmp_path / "set"))
     new.rates_path(1).write_text("{")
     with pytest.raises(DataError, match="00001.json does not tell how rewriting went"):
         new.rates()

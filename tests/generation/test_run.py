@@ -65,7 +65,8 @@ def test_what_a_worker_refuses_is_told(small_world, settings, tmp_path):
         list(shards)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 6])
 def test_killed_and_started_again(data, small_world, settings, tmp_path, kills):
     small_world.save(tmp_path / "small.world")
     command = [

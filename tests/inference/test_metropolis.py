@@ -105,6 +105,7 @@ def test_without_responses_the_belief_is_the_prior(plane_world, posterior, updat
     assert beliefs.quality.acceptance.min() > 0.7
 
 
+@pytest.mark.slow
 def test_in_ten_dimensions_against_weighted_samples():
     """Most of them outside the plane of two turns, which fresh draws of the prior must cover."""
     rng = np.random.default_rng(5)
@@ -149,6 +150,7 @@ def test_extending_keeps_the_posterior(plane_world, posterior, name):
     assert moved.mean() > 0.8
 
 
+@pytest.mark.slow
 def test_extending_reaches_the_posterior(plane_world, posterior):
     """From draws of the prior, which no response has weighed."""
     centre, _, phi, weights = posterior("choices")
