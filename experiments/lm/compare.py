@@ -1,6 +1,6 @@
 """Recommenders that write: untrained, supervised, and trained further by talking; with intervals.
 
-    python -m experiments.lm.compare            # all, 8 seeds; goes on where it stopped
+    python -m experiments.lm.compare            # all, on all seeds; goes on where it stopped
     python -m experiments.lm.compare --seeds 1 --learners ppo-turns
     python -m experiments.lm.compare --measured # the table of what there is so far
 
@@ -36,7 +36,15 @@ from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
 from experiments.lm.steps import Plan
 
-LEARNERS = ("ppo-turns", "ppo-dialogues", "grpo", "ppo-bot", "ppo-turns-all", "grpo-all")
+LEARNERS = {
+    "ppo-turns": 8,
+    "ppo-dialogues": 8,
+    "grpo": 8,
+    "ppo-bot": 5,
+    "ppo-turns-all": 5,
+    "grpo-all": 5,
+}
+"""And the number of training seeds of each."""
 
 
 @dataclass
@@ -45,11 +53,11 @@ class Args:
 
     world: str = DEFAULT_WORLD
     """bundled name or world file"""
-    seeds: int = 8
-    """training seeds"""
+    seeds: int | None = None
+    """training seeds; by default 8, and of some learners 5"""
     first_seed: int = 0
     """the first of them"""
-    learners: tuple[str, ...] = LEARNERS
+    learners: tuple[str, ...] = tuple(LEARNERS)
     """of these, which train further: ppo-turns, ppo-dialogues, grpo; ppo-bot, which is ppo-turns
     against the supervised user; with -all, from the model of all dialogues"""
     everything: int = 1
@@ -79,19 +87,26 @@ class Args:
     table: bool = True
     """print and write the table at the end"""
 
+    def seeds_of(self, learner: str | None = None) -> int:
+        """How many training seeds a learner has; without one, how many there are of any."""
+        if self.seeds is not None:
+            return self.seeds
+        return max(LEARNERS.values()) if learner is None else LEARNERS[learner]
+
 
 def main(args: Args) -> None:
     """Trains and measures seed by seed, then compares all."""
     plan = Plan.of(args)
     results: list[Result] = []
     look = steps.measured if args.measured else steps.evaluated
-    for seed in range(args.first_seed, args.first_seed + args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds_of()):
         models = {
             "lm-untrained": steps.untrained(plan, seed),
             "lm-sft": steps.supervised(plan, seed),
         }
         for learner in args.learners:
-            models[f"lm-{learner}"] = steps.reinforced(plan, learner, seed)
+            if seed < args.first_seed + args.seeds_of(learner):
+                models[f"lm-{learner}"] = steps.reinforced(plan, learner, seed)
         if seed < args.first_seed + args.everything:
             models["lm-sft-all"] = steps.supervised(plan, seed, everything=True)
         for policy, step in models.items():

@@ -51,3 +51,27 @@ def test_a_learner_of_all_dialogues_did_not_start_from_one_of_few(kept, tmp_path
     row = table(some, tmp_path)["lm-grpo-all@0.3"]["less lm-sft@0.3"]
     gain = of(kept, "lm-grpo", 0, 1).mean() - of(kept, "lm-sft", 0, 1, 2).mean()
     assert row["mean"] == pytest.approx(gain)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"lm-grpo": range(8), "lm-ppo-bot": range(5), "lm-sft-all": [0]}),
+        ({"seeds": 2, "first_seed": 6}, {"lm-grpo": [6, 7], "lm-ppo-bot": [6, 7]}),
+    ],
+)
+def test_every_learner_has_its_number_of_seeds(given, expected, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        steps,
+        "measured",
+        lambda plan, step, policy, seed, temperature: asked.append((policy, seed)),
+    )
+    compare.main(compare.Args(**given, measured=True, temperatures=(0.0,), table=False))
+    for policy, seeds in expected.items():
+        assert [seed for name, seed in asked if name == policy] == list(seeds)
+
+
+def test_a_learner_that_there_is_not_is_refused():
+    with pytest.raises(KeyError, match="ppo-turn"):
+        compare.main(compare.Args(learners=("ppo-turn",), measured=True, table=False))
