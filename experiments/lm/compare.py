@@ -9,10 +9,10 @@ neither met? And how close do they come to the ICER recommender, which knows the
 model is a decoder of about a million parameters, trained from nothing on one core for each seed:
 supervised on a few thousand dialogues of the ICER recommender, until the loss on other users' no
 longer falls, then by conversations with ICER users in words, or with a model that imitates them.
-Beside them a model that has read eight times as many dialogues, and learners that start from it
-(`-all`), whose intervals are those of one start. All are measured on the same
-evaluation users, at the same temperatures; differences are paired by user, those from a supervised
-model by training seed, too, and their 95% intervals clustered by user and seed.
+Beside them models that have read eight times as many dialogues, and learners that start from those
+(`-all`). All are measured on the same evaluation users, at the same temperatures; differences are
+paired by user, those from the supervised model that a learner started from by training seed, too,
+and their 95% intervals clustered by user and seed.
 Finished models are kept in `runs`; results in `results`, with all that they follow from: what is
 there is neither trained nor measured again.
 """
@@ -60,7 +60,7 @@ class Args:
     learners: tuple[str, ...] = tuple(LEARNERS)
     """of these, which train further: ppo-turns, ppo-dialogues, grpo; ppo-bot, which is ppo-turns
     against the supervised user; with -all, from the model of all dialogues"""
-    everything: int = 1
+    everything: int = 5
     """seeds for which a model of all dialogues is trained, too"""
     dialogues: int = 32_000
     """of the data set"""
@@ -137,7 +137,8 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
         }
         others = [(r.policy, results, [r], False) for r in references]
         for (name, other), theirs in groups.items():
-            if name == "lm-sft" and not policy.endswith(steps.OF_ALL):
+            start = "lm-sft-all" if policy.endswith(steps.OF_ALL) else "lm-sft"
+            if name == start:
                 # a learner's seed is that of the supervised model which it started from
                 others.append((f"{name}@{other:g}", *same_seeds(results, theirs), True))
             elif name in ("lm-sft", "lm-sft-all"):

@@ -203,23 +203,21 @@ def reinforced(plan: Plan, learner: str, seed: int) -> Step:
 
     learner: ppo-turns, ppo-dialogues or grpo, all with ICER users; or ppo-bot, which is ppo-turns
         with the supervised user (bot-play). They start from the supervised model of their seed;
-        with "-all" at the end, from the one of all dialogues, which is one model for all seeds.
+        with "-all" at the end, from the one of all dialogues.
 
     Raises:
         KeyError: another learner.
     """
     kind = learner.removesuffix(OF_ALL)
-    if kind == learner:
-        start, updates = supervised(plan, seed), plan.updates
-    else:
-        start, updates = supervised(plan, 0, everything=True), plan.all_updates
+    everything = kind != learner
+    start = supervised(plan, seed, everything=everything)
     user = bot_user(plan) if kind == "ppo-bot" else None
     given: dict[str, Any] = {
         "model": str(start.folder),
         "world": plan.world,
         "out": plan.folder(learner, seed),
         "seed": seed,
-        "updates": updates,
+        "updates": plan.all_updates if everything else plan.updates,
         **({"user": str(user.folder)} if user else {}),
         **_common(plan),
     }

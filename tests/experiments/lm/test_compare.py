@@ -41,22 +41,25 @@ def test_a_learner_is_measured_against_the_model_that_it_started_from(kept, tmp_
     assert row["low"] < row["mean"] < row["high"]
 
 
-def test_a_learner_of_all_dialogues_did_not_start_from_one_of_few(kept, tmp_path):
+def test_a_learner_of_all_dialogues_started_from_a_model_of_all(kept, tmp_path):
     some = [r for r in kept if r.policy == "lm-sft"]
     some += [
-        dataclasses.replace(r, policy="lm-grpo-all", training_seed=r.training_seed + 1)
+        dataclasses.replace(r, policy=f"{r.policy}-all", training_seed=r.training_seed + 1)
         for r in kept
-        if r.policy == "lm-grpo" and r.training_seed < 2
+        if r.policy == "lm-sft" or r.training_seed < 2
     ]
-    row = table(some, tmp_path)["lm-grpo-all@0.3"]["less lm-sft@0.3"]
-    gain = of(kept, "lm-grpo", 0, 1).mean() - of(kept, "lm-sft", 0, 1, 2).mean()
-    assert row["mean"] == pytest.approx(gain)
+    rows = table(some, tmp_path)["lm-grpo-all@0.3"]
+    learnt, few = of(kept, "lm-grpo", 0, 1), of(kept, "lm-sft", 0, 1, 2)
+    assert rows["less lm-sft@0.3"]["mean"] == pytest.approx(learnt.mean() - few.mean())
+    paired = rows["less lm-sft-all@0.3"]
+    assert paired["seeds"] == 2
+    assert paired["mean"] == pytest.approx((learnt - few[:2]).mean())
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {"lm-grpo": range(8), "lm-ppo-bot": range(5), "lm-sft-all": [0]}),
+        ({}, {"lm-grpo": range(8), "lm-ppo-bot": range(5), "lm-sft-all": range(5)}),
         ({"seeds": 2, "first_seed": 6}, {"lm-grpo": [6, 7], "lm-ppo-bot": [6, 7]}),
     ],
 )

@@ -129,11 +129,14 @@ def test_recipes_tell_learners_seeds_and_users_apart(plan):
     assert (seeds["sft"], seeds["sft-user"], seeds["ppo-bot"]) == (1, 0, 1)
 
 
-def test_learners_of_all_dialogues_share_their_start(plan):
-    recipes = [steps.reinforced(plan, "ppo-turns-all", seed).recipe for seed in (0, 1)]
-    assert recipes[0]["sft-all"] == recipes[1]["sft-all"]
-    assert "sft" not in recipes[1]
-    assert recipes[1]["ppo-turns-all"]["seed"] == 1
+@pytest.mark.parametrize(("learner", "start"), [("ppo-turns-all", "sft-all"), ("grpo", "sft")])
+def test_learners_start_from_the_supervised_model_of_their_seed(plan, learner, start):
+    step = steps.supervised(plan, 1, everything=start == "sft-all")
+    learnt = steps.reinforced(plan, learner, 1)
+    assert learnt.recipe[start] == step.recipe[start]
+    assert learnt.recipe[learner]["seed"] == 1
+    updates = {"ppo-turns-all": plan.all_updates, "grpo": plan.updates}[learner]
+    assert learnt.recipe[learner]["updates"] == updates
 
 
 def test_an_unknown_learner_is_refused(plan):
