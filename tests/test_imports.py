@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import crs_gym
-from tests.reach import ROOT, needed, optional, reaches_an_extra
+from tests.reach import ROOT, imported, needed, optional, reaches_an_extra
 
 PACKAGE = Path(crs_gym.__file__).parent
 
@@ -18,6 +18,16 @@ def test_what_is_pure_needs_no_extra(folder):
     assert paths
     for path in paths:
         assert not optional(path), f"{path.name} imports {optional(path)}"
+
+
+def test_the_package_imports_nothing_that_is_built_upon_it():
+    for path in PACKAGE.rglob("*.py"):
+        others = {name.split(".")[0] for name in imported(path)} & {
+            "agents",
+            "experiments",
+            "tests",
+        }
+        assert not others, f"{path} imports {others}"
 
 
 @pytest.mark.parametrize(
