@@ -25,7 +25,7 @@ import tyro
 from agents.lm import data, models
 from agents.lm.args import RunArgs
 from agents.lm.chats import ChatFormat, add_marks
-from agents.lm.unlikelihood import Collator, forbidden, losses, title_tokens
+from agents.lm.forbidden import Collator, forbidden, losses, title_tokens
 from agents.tracking import announce
 from crs_gym.language.card import FINAL, Card, Role, trained
 from crs_gym.language.persona import persona_of
@@ -78,9 +78,11 @@ class Args(RunArgs):
     """of the tiny decoder"""
     subwords: int = 500
     """of the tiny tokenizer, besides films, tags and bytes"""
-    unlikelihood: float = 20.0
-    """weight of the loss on films that a recommender may not name, where titles are one token each
-    (agents.lm.unlikelihood); 0 for none"""
+    contrastive: float = 2.0
+    """weight of the loss by which what is said is to be likelier than the films that a recommender
+    may not name, where titles are one token each (agents.lm.forbidden); 0 for none"""
+    unlikelihood: float = 0.0
+    """weight of the loss on these films whatever is said instead; 0 for none"""
 
 
 @models.no_denormals()
@@ -165,7 +167,7 @@ def _dataset(dialogues: Any, world: Any, chat: ChatFormat, card: Card, args: Arg
 
 
 def _forbids(args: Args) -> bool:
-    return args.role == "recommender" and args.unlikelihood > 0
+    return args.role == "recommender" and (args.contrastive > 0 or args.unlikelihood > 0)
 
 
 def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: Any) -> Any:
@@ -238,25 +240,26 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
     if not _forbids(args):
         return Trainer(**given)
 
-    class Unlikelihood(Trainer):
-        """Its loss, and that of what is forbidden while training."""
+    class Forbidding(Trainer):
+        """Its loss, and those of what is forbidden while training."""
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, **counted: Any
         ) -> Any:
             labels, banned = inputs.pop("labels"), inputs.pop("forbidden")
-            likely, unlikely = losses(model, inputs, banned, labels)
-            own = (labels[:, 1:] != -100).sum()
-            loss = likely / own
+            found = losses(model, inputs, banned, labels)
+            loss = found.likelihood
             if model.training:
-                loss = (likely + args.unlikelihood * unlikely) / own
+                loss = loss + args.contrastive * found.contrastive
+                loss = loss + args.unlikelihood * found.unlikelihood
+            loss = loss / (labels[:, 1:] != -100).sum()
             return (loss, {"loss": loss}) if return_outputs else loss
 
     collator = DataCollatorForLanguageModeling(
         pad_token_id=tokenizer.pad_token_id, pad_to_multiple_of=config.pad_to_multiple_of
     )
     config.prediction_loss_only = True
-    return Unlikelihood(**given, data_collator=Collator(collator))
+    return Forbidding(**given, data_collator=Collator(collator))
 
 
 def _rate(args: Args) -> float:

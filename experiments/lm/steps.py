@@ -31,6 +31,10 @@ REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
 ENV = "crs/Dialogue-v0"
 OF_ALL = "-all"
 """How the names of learners end that start from the model of all dialogues."""
+BY_UNLIKELIHOOD = {"contrastive": 0.0, "unlikelihood": 20.0}
+"""How the models of few dialogues learn what may not be said."""
+NEWER = {"contrastive": 0.0}
+"""Settings that some kept results do not mention: what they were when there was no such setting."""
 PPO_VARIANTS: dict[str, Literal["turns", "dialogues"]] = {
     "ppo-turns": "turns",
     "ppo-dialogues": "dialogues",
@@ -120,6 +124,7 @@ def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bo
         seed=seed,
         epochs=plan.sft_epochs if everything else plan.few_epochs,
         batch_size=sft.Args.batch_size // processes,
+        **({} if everything else BY_UNLIKELIHOOD),
         **_common(plan),
     )
 
@@ -312,7 +317,7 @@ def evaluated(
             model=step.made(),
             policy=policy,
             user=str(user.made()) if user else "icer",
-            supervised=supervised(plan, seed).made(),
+            supervised=supervised(plan, seed, everything=policy.endswith(OF_ALL)).made(),
             world=plan.world,
             episodes=plan.episodes,
             training_seed=seed,
@@ -370,9 +375,15 @@ def _kept(plan: Plan, record: str, recipe: dict[str, Any]) -> Result | None:
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    if found["recipe"] != json.loads(json.dumps(recipe)):
+    steps = {name: _with_newer(name, step) for name, step in found["recipe"].items()}
+    if steps != json.loads(json.dumps(recipe)):
         return None
     return read_result(plan.results / found["result"])
+
+
+def _with_newer(name: str, step: Any) -> Any:
+    """A step of a kept recipe, with the settings of supervised training that it does not mention."""
+    return {**NEWER, **step} if name.startswith("sft") else step
 
 
 def _keep(plan: Plan, record: str, result: Result, recipe: dict[str, Any]) -> None:

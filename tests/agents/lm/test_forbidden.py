@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 from agents.lm import data  # noqa: E402
 from agents.lm.chats import ChatFormat  # noqa: E402
 from agents.lm.tiny import build_model, build_tokenizer  # noqa: E402
-from agents.lm.unlikelihood import Collator, forbidden, losses, title_tokens  # noqa: E402
+from agents.lm.forbidden import Collator, forbidden, losses, title_tokens  # noqa: E402
 from crs_gym.generation.records import Dialogue, Exchange, Words  # noqa: E402
 
 
@@ -69,14 +69,40 @@ def test_losses_are_those_of_the_whole_distribution(plane_world, chat):
     labels = torch.tensor(np.stack([np.where(row.own, row.ids, -100)] * 2).astype(np.int64))
     banned = torch.tensor([(1, place, token) for place, token in pairs])
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    likely, unlikely = losses(model, inputs, banned, labels)
+    found = losses(model, inputs, banned, labels)
     logprobs = torch.log_softmax(model(input_ids=ids[:1]).logits[0].detach().float(), -1)
     own = [-float(logprobs[p - 1, row.ids[p]]) for p in np.flatnonzero(row.own)]
-    assert float(likely.detach()) == pytest.approx(2 * sum(own), rel=1e-4)
+    assert float(found.likelihood.detach()) == pytest.approx(2 * sum(own), rel=1e-4)
     expected = [-np.log1p(-np.exp(float(logprobs[p - 1, token]))) for p, token in pairs]
-    assert float(unlikely.detach()) == pytest.approx(sum(expected), rel=1e-3)
-    unlikely.backward()
-    assert model.get_input_embeddings().weight.grad.norm() > 0
+    assert float(found.unlikelihood.detach()) == pytest.approx(sum(expected), rel=1e-3)
+    # log(1 + sum over what is forbidden of exp(its logit less that of the label))
+    rivals = {place: [t for p, t in pairs if p == place] for place, _ in pairs}
+    expected = [
+        np.log1p(sum(np.exp(float(logprobs[p - 1, t] - logprobs[p - 1, row.ids[p]])) for t in some))
+        for p, some in rivals.items()
+    ]
+    assert len(rivals) == 5
+    assert float(found.contrastive.detach()) == pytest.approx(sum(expected), rel=1e-4)
+
+
+def test_contrast_moves_the_label_and_what_is_forbidden_alone(plane_world, chat):
+    dialogue = _dialogue(plane_world, TURNS)
+    row = data.recommender_row(dialogue, plane_world, chat)
+    pairs = list(forbidden(dialogue, row, chat, title_tokens(plane_world, chat)))
+    model = build_model(chat.tokenizer, width=16, layers=1, heads=2)
+    kept = []
+    model.get_output_embeddings().register_forward_hook(lambda *args: kept.append(args[-1]))
+    ids = torch.tensor(row.ids.astype(np.int64))[None]
+    labels = torch.tensor(np.where(row.own, row.ids, -100).astype(np.int64))[None]
+    banned = torch.tensor([(0, place, token) for place, token in pairs])
+    found = losses(model, {"input_ids": ids}, banned, labels)
+    gradients = torch.autograd.grad(found.contrastive, kept[0])[0].numpy()
+    for at, place in enumerate(np.flatnonzero(row.own)):
+        down = sorted(token for p, token in pairs if p == place)
+        moved = np.flatnonzero(np.abs(gradients[at]) > 1e-6)
+        assert sorted(moved) == (sorted([*down, int(row.ids[place])]) if down else [])
+        assert (gradients[at][down] > 0).all()
+        assert not down or gradients[at][row.ids[place]] < 0
 
 
 def test_losses_of_a_batch_are_those_of_its_dialogues(plane_world, chat):
@@ -104,4 +130,5 @@ def test_losses_of_a_batch_are_those_of_its_dialogues(plane_world, chat):
     alone = np.array([of([one]) for one in examples])
     assert (alone[:, 0] > 0).all()
     assert alone[1, 1] > 0
+    assert alone[1, 2] > 0
     np.testing.assert_allclose(of(examples), alone.sum(0), rtol=1e-4)

@@ -1,15 +1,18 @@
-"""Unlikelihood training (Welleck et al., 2020) of what a recommender may not say: a film that was
-rejected before, or that the slate holds already.
+"""What a recommender may not say: a film that was rejected before, or that the slate holds already.
 
 A data set shows what is said, and hardly ever what is not: that no recommendation repeats a
-rejected film is learnt from the likelihood only slowly. Where a film is named in an act, the
-probability of every film that may not be named there is pushed down.
+rejected film is learnt from the likelihood only slowly. So there are losses on every place of an
+act where a film is named, for the films that may not be named there:
+
+- contrastive (Jiang et al., 2022, "A Simple Contrastive Learning Objective for Alleviating Neural
+  Text Degeneration", their L_CT): the film that was named is to be likelier than all of them,
+- unlikelihood (Welleck et al., 2020): each is to be unlikely, whatever else is said instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -95,8 +98,21 @@ class Collator:
         return batch
 
 
-def losses(model: Any, inputs: dict[str, Any], forbidden: Any, labels: Any) -> tuple[Any, Any]:
-    """Sums over a batch: of -log p of the labels, and of -log(1 - p) of what is forbidden.
+class Losses(NamedTuple):
+    """Sums over a batch.
+
+    likelihood: -log p of the labels. contrastive: where something is forbidden, -log of the share
+    of the label in its own probability and that of all that is. unlikelihood: -log(1 - p) of each
+    that is.
+    """
+
+    likelihood: Any
+    contrastive: Any
+    unlikelihood: Any
+
+
+def losses(model: Any, inputs: dict[str, Any], forbidden: Any, labels: Any) -> Losses:
+    """The losses of a batch, each a scalar tensor with gradients.
 
     Args:
         model: a causal language model.
@@ -111,10 +127,22 @@ def losses(model: Any, inputs: dict[str, Any], forbidden: Any, labels: Any) -> t
     with logits_at(model, (rows, before)):
         logits = model(**inputs, use_cache=False).logits.float()
     logprobs = torch.log_softmax(logits, -1)
-    likelihood = -logprobs.gather(1, labels[rows, before + 1][:, None]).sum()
+    said = labels[rows, before + 1][:, None]
+    own = logprobs.gather(1, said)
     number = torch.full_like(labels, -1)
     number[rows, before + 1] = torch.arange(len(rows), device=labels.device)
     which = number[forbidden[:, 0], forbidden[:, 1]]
     there = which >= 0
-    banned = logprobs[which[there], forbidden[there, 2]]
-    return likelihood, -torch.log1p(-banned.exp().clamp(max=1 - 1e-6)).sum()
+    which, tokens = which[there], forbidden[there, 2]
+    banned = logprobs[which, tokens]
+
+    places, place = which.unique(return_inverse=True)
+    rivals = torch.zeros((len(places), logprobs.shape[1]), dtype=torch.bool, device=labels.device)
+    rivals[place, tokens] = True
+    rivals.scatter_(1, said[places], True)
+    among = logprobs[places].masked_fill(~rivals, -torch.inf).logsumexp(-1)
+    return Losses(
+        -own.sum(),
+        (among - own[places].squeeze(1)).sum(),
+        -torch.log1p(-banned.exp().clamp(max=1 - 1e-6)).sum(),
+    )
