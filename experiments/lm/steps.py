@@ -382,7 +382,7 @@ def _kept(plan: Plan, record: str, recipe: dict[str, Any]) -> Result | None:
 
 
 def _with_newer(name: str, step: Any) -> Any:
-    """A step of a kept recipe, with the settings of supervised training that it does not mention."""
+    """A step of a kept recipe, with what it does not mention of supervised training."""
     return {**NEWER, **step} if name.startswith("sft") else step
 
 

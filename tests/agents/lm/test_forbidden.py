@@ -13,8 +13,8 @@ pytest.importorskip("transformers")
 
 from agents.lm import data  # noqa: E402
 from agents.lm.chats import ChatFormat  # noqa: E402
-from agents.lm.tiny import build_model, build_tokenizer  # noqa: E402
 from agents.lm.forbidden import Collator, forbidden, losses, title_tokens  # noqa: E402
+from agents.lm.tiny import build_model, build_tokenizer  # noqa: E402
 from crs_gym.generation.records import Dialogue, Exchange, Words  # noqa: E402
 
 
