@@ -31,7 +31,7 @@ REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
 ENV = "crs/Dialogue-v0"
 OF_ALL = "-all"
 """How the names of learners end that start from the model of all dialogues."""
-BY_UNLIKELIHOOD = {"contrastive": 0.0, "unlikelihood": 20.0}
+BY_UNLIKELIHOOD: dict[str, Any] = {"contrastive": 0.0, "unlikelihood": 20.0}
 """How the models of few dialogues learn what may not be said."""
 NEWER = {"contrastive": 0.0}
 """Settings that some kept results do not mention: what they were when there was no such setting."""
