@@ -2,12 +2,14 @@
 
 A step knows the settings that its model follows from, those of the steps before it included. What a
 model scores is kept with these: a result is found again where the model itself is long gone, and
-measured anew when anything that its model follows from has changed.
+measured anew when anything that its model follows from has changed. The same settings give another
+model on another processor, which rounds otherwise: a model that is here counts, not one that was.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -97,6 +99,14 @@ class Step:
     folder: Path
     recipe: dict[str, dict[str, Any]]
     train: Callable[[], object]
+
+    def weights(self) -> str | None:
+        """16 hex digits that tell its weights from others; None where there is no model."""
+        path = self.folder / FINAL / "model.safetensors"
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
     def made(self) -> Path:
         """The folder, after training where that was not done before."""
@@ -303,7 +313,7 @@ def evaluated(
     label: str = "icer",
 ) -> Result:
     """What a model scores; where that was measured before, and all it follows from is the same, it
-    is read.
+    is read. If the model is here, and its weights are not those that were measured, it is not.
 
     Args:
         user: a model that is talked to, in place of ICER users.
@@ -328,7 +338,8 @@ def evaluated(
             progress=plan.progress,
         )
     )
-    _keep(plan, _record(plan, policy, seed, label, temperature), result, _recipe(step, user))
+    record = _record(plan, policy, seed, label, temperature)
+    _keep(plan, record, result, _recipe(step, user), step.weights())
     return result
 
 
@@ -343,7 +354,7 @@ def measured(
 ) -> Result | None:
     """As `evaluated`, but None where that was not measured before."""
     record = _record(plan, policy, seed, label, temperature)
-    return _kept(plan, record, _recipe(step, user))
+    return _kept(plan, record, _recipe(step, user), step.weights())
 
 
 def references(plan: Plan, policies: Sequence[str] = REFERENCES) -> list[Result]:
@@ -369,14 +380,21 @@ def _record(plan: Plan, policy: str, seed: int, label: str, temperature: float) 
     return f"{policy}-{seed}-{label}-{plan.episodes}-{temperature:g}"
 
 
-def _kept(plan: Plan, record: str, recipe: dict[str, Any]) -> Result | None:
-    """A result that was kept under this name, if all that it follows from is the same."""
+def _kept(
+    plan: Plan, record: str, recipe: dict[str, Any], weights: str | None = None
+) -> Result | None:
+    """A result that was kept under this name, if all that it follows from is the same.
+
+    weights: of the model that is here, if it is.
+    """
     path = plan.results / "measured" / f"{record}.json"
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     steps = {name: _with_newer(name, step) for name, step in found["recipe"].items()}
     if steps != json.loads(json.dumps(recipe)):
+        return None
+    if None not in (weights, found.get("weights")) and weights != found["weights"]:
         return None
     return read_result(plan.results / found["result"])
 
@@ -386,8 +404,11 @@ def _with_newer(name: str, step: Any) -> Any:
     return {**NEWER, **step} if name.startswith("sft") else step
 
 
-def _keep(plan: Plan, record: str, result: Result, recipe: dict[str, Any]) -> None:
+def _keep(
+    plan: Plan, record: str, result: Result, recipe: dict[str, Any], weights: str | None = None
+) -> None:
     written = write_result(result, plan.results)
     path = plan.results / "measured" / f"{record}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    store.write_json(path, {"result": str(written.relative_to(plan.results)), "recipe": recipe})
+    kept = {"result": str(written.relative_to(plan.results)), "recipe": recipe}
+    store.write_json(path, kept | ({"weights": weights} if weights else {}))

@@ -59,7 +59,10 @@ def test_a_result_is_found_where_there_is_no_model(plan, measured):
 def test_a_result_outlives_its_model(plan, tmp_path):
     plan = dataclasses.replace(plan, runs=tmp_path / "runs", results=tmp_path / "results")
     measured = steps.evaluated(plan, steps.supervised(plan, 0), "lm-sft", 0)
-    assert (plan.runs / "sft-0" / "final").is_dir()
+    weights = steps.supervised(plan, 0).weights()
+    record = plan.results / "measured" / f"lm-sft-0-icer-{plan.episodes}-0.3.json"
+    assert weights is not None
+    assert json.loads(record.read_text())["weights"] == weights
     shutil.rmtree(plan.runs)
     assert steps.evaluated(plan, steps.supervised(plan, 0), "lm-sft", 0) == measured
     assert not plan.runs.exists()
@@ -88,6 +91,27 @@ def test_a_recipe_older_than_a_setting_is_of_models_trained_without_it(plan, mea
         found = steps.measured(plan, step, policy, 0)
         # which is how the models of few dialogues are trained, and not how those of all are
         assert found == (None if everything else measured)
+
+
+def test_a_model_that_is_here_counts_not_one_that_was(plan, measured, tmp_path):
+    plan = dataclasses.replace(plan, runs=tmp_path / "runs", results=tmp_path)
+    step = steps.supervised(plan, 0)
+    assert step.weights() is None
+    path = step.folder / "final" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"one")
+    kept = write(measured, plan.results).relative_to(plan.results)
+    record = plan.results / "measured" / f"lm-sft-0-icer-{plan.episodes}-0.3.json"
+    record.parent.mkdir()
+    whole = {"result": str(kept), "recipe": step.recipe}
+    record.write_text(json.dumps(whole))
+    assert steps.measured(plan, step, "lm-sft", 0) == measured
+    record.write_text(json.dumps({**whole, "weights": step.weights()}))
+    assert steps.measured(plan, step, "lm-sft", 0) == measured
+    path.write_bytes(b"another")
+    assert steps.measured(plan, step, "lm-sft", 0) is None
+    path.unlink()
+    assert steps.measured(plan, step, "lm-sft", 0) == measured
 
 
 def test_references_are_played_once(plan, monkeypatch):
