@@ -13,7 +13,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,7 @@ ENV = "crs/Dialogue-v0"
 OF_ALL = "-all"
 """How the names of learners end that start from the model of all dialogues."""
 BY_UNLIKELIHOOD: dict[str, Any] = {"contrastive": 0.0, "unlikelihood": 20.0}
-"""How the models of few dialogues learn what may not be said."""
+"""Weights of what teaches what may not be said, other than the usual ones."""
 NEWER = {"contrastive": 0.0}
 """Settings that some kept results do not mention: what they were when there was no such setting."""
 PPO_VARIANTS: dict[str, Literal["turns", "dialogues"]] = {
@@ -50,7 +50,8 @@ class Plan:
 
     world: bundled name or world file. runs: folder of data and models. results: folder of results.
     dialogues: of the data set. few, few_epochs: how many of them those who then learn by talking
-    have read, and how often. sft_epochs: how often the models are trained that read all.
+    have read, and how often. few_weights: of their losses on what may not be said. sft_epochs: how
+    often those are trained that read all.
     updates: of the learners. all_updates: of those that start from a model which has read all.
     episodes: evaluation users. workers: that make the data set.
     threads: of each training and evaluation. processes: that share the training which reads
@@ -64,6 +65,7 @@ class Plan:
     dialogues: int = 32_000
     few: int = 4_000
     few_epochs: float = 8.0
+    few_weights: Mapping[str, Any] = field(default_factory=lambda: BY_UNLIKELIHOOD)
     sft_epochs: float = 1.5
     updates: int = 30
     all_updates: int = 100
@@ -134,7 +136,7 @@ def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bo
         seed=seed,
         epochs=plan.sft_epochs if everything else plan.few_epochs,
         batch_size=sft.Args.batch_size // processes,
-        **({} if everything else BY_UNLIKELIHOOD),
+        **({} if everything else plan.few_weights),
         **_common(plan),
     )
 
