@@ -104,7 +104,7 @@ def evaluate(args: Args) -> Result:
         bf16=args.bf16,
     )
     seconds = time.perf_counter() - start
-    extra: dict[str, Any] = figures(played, arena.world).as_dict()
+    extra: dict[str, Any] = figures(played, arena.world).as_dict() | models.identity(args.model)
     if args.supervised is not None:
         _, supervised = models.load(trained(args.supervised))
         extra["perplexity"] = perplexity(supervised, [one.row for one in played])
@@ -176,7 +176,8 @@ def main(args: Args) -> None:
     result = evaluate(args)
     path = write_result(result, args.out)
     summary = result.summary()
-    shown = ", ".join(f"{k} {v:.3f}" for k, v in result.extra.items() if k != "conversations")
+    numbers = {k: v for k, v in result.extra.items() if isinstance(v, int | float)}
+    shown = ", ".join(f"{k} {v:.3f}" for k, v in numbers.items() if k != "conversations")
     print(
         f"{args.policy}: return {summary.score:.3f}, success {summary.success:.3f}, turns "
         f"{summary.turns:.2f}\n{shown}\n{path}"

@@ -75,7 +75,7 @@ def train(args: Args) -> Path:
     models.set_up(args)
     arena = Arena.of(args.world, opponent(args.user, args.seed), args.env_kwargs, args.seed)
     tokenizer, model, card = models.load_recommender(args.model, arena.world)
-    models.begin(args.out, settings, args.resume)
+    models.begin(args.out, settings | models.started_from(args.model), args.resume)
     chat = ChatFormat(tokenizer)
     watch = Watch.of(args, arena, chat, card.system) if models.is_main() else None
     try:

@@ -17,6 +17,7 @@ from crs_gym.language import weights
 from crs_gym.language.card import CARD, FINAL, Card, card_of, trained
 from crs_gym.world import World
 
+STARTED_FROM = "started_from"
 # what may differ between a run and its continuation: nothing that changes what is learnt
 FREE = frozenset("out resume track wandb_project torch_threads progress device".split())
 
@@ -78,6 +79,25 @@ def name_of(folder: Path) -> str:
     digest = weights.content_name(str(folder), config, None).rpartition("@")[2]
     parent = folder.resolve().parent if folder.name == FINAL else folder.resolve()
     return f"{parent.name}@{digest}"
+
+
+def started_from(source: str | Path) -> dict[str, str]:
+    """What a run keeps of the model that it starts from, by its content: one that was trained anew
+    with the same settings, on another processor say, is another. Nothing of a hub's.
+    """
+    folder = Path(trained(source))
+    return {STARTED_FROM: name_of(folder)} if (folder / "config.json").is_file() else {}
+
+
+def identity(source: str | Path) -> dict[str, str]:
+    """`model`: the name and content of a folder's model, and `started_from`, where its run keeps
+    that. Nothing of a hub's.
+    """
+    folder, run = Path(trained(source)), Path(source) / "config.json"
+    if not (folder / "config.json").is_file():
+        return {}
+    kept = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
+    return {"model": name_of(folder)} | {k: kept[k] for k in (STARTED_FROM,) if k in kept}
 
 
 def save(model: Any, tokenizer: Any, card: Card, folder: Path) -> None:

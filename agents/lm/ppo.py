@@ -75,7 +75,7 @@ def train(args: Args) -> Path:
     from agents.lm.starting import Start
 
     start = Start.of(args)
-    models.begin(args.out, settings, args.resume)
+    models.begin(args.out, settings | models.started_from(args.model), args.resume)
     if args.variant == "turns":
         from agents.lm import per_turn
 

@@ -31,6 +31,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from agents.lm.models import STARTED_FROM
 from crs_gym.evaluation import Result, Scores, paired_difference, render_rich
 from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
@@ -158,11 +159,18 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
     print(path)
 
 
-def same_seeds(one: list[Result], other: list[Result]) -> tuple[list[Result], list[Result]]:
-    """Those of the training seeds that both have."""
-    seeds = {r.training_seed for r in one} & {r.training_seed for r in other}
-    first, second = ([r for r in rs if r.training_seed in seeds] for rs in (one, other))
-    return first, second
+def same_seeds(learnt: list[Result], starts: list[Result]) -> tuple[list[Result], list[Result]]:
+    """Those of the training seeds that both have, less those whose start was trained anew since, so
+    that it is not the model that was learnt from (results that do not say are taken at their word).
+    """
+    by_seed = {r.training_seed: r for r in starts}
+    pairs = [(r, by_seed[r.training_seed]) for r in learnt if r.training_seed in by_seed]
+    kept = [
+        (one, start)
+        for one, start in pairs
+        if one.extra.get(STARTED_FROM, start.extra.get("model")) == start.extra.get("model")
+    ]
+    return [one for one, _ in kept], [start for _, start in kept]
 
 
 def scores(results: list[Result]) -> Scores:

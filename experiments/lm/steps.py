@@ -9,7 +9,6 @@ model on another processor, which rounds otherwise: a model that is here counts,
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import subprocess
 import sys
@@ -102,13 +101,10 @@ class Step:
     recipe: dict[str, dict[str, Any]]
     train: Callable[[], object]
 
-    def weights(self) -> str | None:
-        """16 hex digits that tell its weights from others; None where there is no model."""
-        path = self.folder / FINAL / "model.safetensors"
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    def content(self) -> str | None:
+        """The name and content of the model, None where there is none."""
+        there = (self.folder / FINAL / "config.json").is_file()
+        return models.name_of(self.folder / FINAL) if there else None
 
     def made(self) -> Path:
         """The folder, after training where that was not done before."""
@@ -315,7 +311,7 @@ def evaluated(
     label: str = "icer",
 ) -> Result:
     """What a model scores; where that was measured before, and all it follows from is the same, it
-    is read. If the model is here, and its weights are not those that were measured, it is not.
+    is read. If the model is here, and is not the one that was measured, it is measured.
 
     Args:
         user: a model that is talked to, in place of ICER users.
@@ -341,7 +337,7 @@ def evaluated(
         )
     )
     record = _record(plan, policy, seed, label, temperature)
-    _keep(plan, record, result, _recipe(step, user), step.weights())
+    _keep(plan, record, result, _recipe(step, user))
     return result
 
 
@@ -356,7 +352,10 @@ def measured(
 ) -> Result | None:
     """As `evaluated`, but None where that was not measured before."""
     record = _record(plan, policy, seed, label, temperature)
-    return _kept(plan, record, _recipe(step, user), step.weights())
+    found, here = _kept(plan, record, _recipe(step, user)), step.content()
+    if found is None or here is None or found.extra.get("model", here) == here:
+        return found
+    return None
 
 
 def references(plan: Plan, policies: Sequence[str] = REFERENCES) -> list[Result]:
@@ -382,21 +381,14 @@ def _record(plan: Plan, policy: str, seed: int, label: str, temperature: float) 
     return f"{policy}-{seed}-{label}-{plan.episodes}-{temperature:g}"
 
 
-def _kept(
-    plan: Plan, record: str, recipe: dict[str, Any], weights: str | None = None
-) -> Result | None:
-    """A result that was kept under this name, if all that it follows from is the same.
-
-    weights: of the model that is here, if it is.
-    """
+def _kept(plan: Plan, record: str, recipe: dict[str, Any]) -> Result | None:
+    """A result that was kept under this name, if all that it follows from is the same."""
     path = plan.results / "measured" / f"{record}.json"
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     steps = {name: _with_newer(name, step) for name, step in found["recipe"].items()}
     if steps != json.loads(json.dumps(recipe)):
-        return None
-    if None not in (weights, found.get("weights")) and weights != found["weights"]:
         return None
     return read_result(plan.results / found["result"])
 
@@ -406,11 +398,8 @@ def _with_newer(name: str, step: Any) -> Any:
     return {**NEWER, **step} if name.startswith("sft") else step
 
 
-def _keep(
-    plan: Plan, record: str, result: Result, recipe: dict[str, Any], weights: str | None = None
-) -> None:
+def _keep(plan: Plan, record: str, result: Result, recipe: dict[str, Any]) -> None:
     written = write_result(result, plan.results)
     path = plan.results / "measured" / f"{record}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"result": str(written.relative_to(plan.results)), "recipe": recipe}
-    store.write_json(path, kept | ({"weights": weights} if weights else {}))
+    store.write_json(path, {"result": str(written.relative_to(plan.results)), "recipe": recipe})

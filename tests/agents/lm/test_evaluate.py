@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from agents.lm import models
 from agents.lm.evaluate import Args, evaluate
 from crs_gym.simulation import evaluation_seeds
 
@@ -30,6 +31,12 @@ def test_samples_are_the_first_conversations_with_each_user(results):
     for result, samples in results:
         returns = [line for line in samples.splitlines() if line.startswith("(return ")]
         assert returns == [f"(return {score:.2f})" for score in result.scores[:10]]
+
+
+def test_the_result_says_which_model_it_is_of(results, taught):
+    for result, _ in results:
+        assert result.extra["model"] == models.name_of(taught)
+        assert "started_from" not in result.extra
 
 
 def test_the_result_is_that_of_the_evaluation_list(results):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl.experimental.ppo", reason="PPO stands on TRL's")
 
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from agents import store  # noqa: E402
-from agents.lm import credit, per_turn, ppo, whole_dialogues  # noqa: E402
+from agents.lm import credit, models, per_turn, ppo, whole_dialogues  # noqa: E402
 from agents.lm.per_turn import Dialogues, gae, look  # noqa: E402
 from agents.lm.rollouts import Played  # noqa: E402
 from agents.lm.starting import Start  # noqa: E402
@@ -430,3 +431,27 @@ def test_returns_rise(arguments, tmp_path, variant):
     ppo.train(args)
     before, after = json.loads((args.out / "curve.json").read_text())
     assert after["reward"] > before["reward"] + 0.1
+
+
+def test_a_run_does_not_go_on_from_a_model_that_was_trained_anew(
+    arguments, tmp_path, monkeypatch, taught
+):
+    shutil.copytree(taught, tmp_path / "start")
+    killed = arguments(tmp_path / "run", model=str(tmp_path / "start"))
+    with monkeypatch.context() as patch:
+        _stop(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            ppo.train(killed)
+    kept = json.loads((killed.out / "config.json").read_text())["started_from"]
+    assert kept == models.name_of(tmp_path / "start")
+    weights = tmp_path / "start" / "model.safetensors"
+    as_it_was = weights.read_bytes()
+    changed = {name: weight + 1e-3 for name, weight in load_file(weights).items()}
+    save_file(changed, weights, {"format": "pt"})
+    again = dataclasses.replace(killed, resume=True)
+    with pytest.raises(ValueError, match="started_from was 'start@"):
+        ppo.train(again)
+    weights.write_bytes(as_it_was)
+    ppo.train(again)
+    found = models.identity(killed.out)
+    assert found == {"model": models.name_of(killed.out / "final"), "started_from": kept}

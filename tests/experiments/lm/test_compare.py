@@ -41,6 +41,22 @@ def test_a_learner_is_measured_against_the_model_that_it_started_from(kept, tmp_
     assert row["low"] < row["mean"] < row["high"]
 
 
+def test_a_start_that_was_trained_anew_is_no_pair(kept, tmp_path):
+    def said(result, **extra):
+        return dataclasses.replace(result, extra={**result.extra, **extra})
+
+    some = [
+        said(r, model=f"sft@{r.training_seed}")
+        if r.policy == "lm-sft"
+        else said(r, started_from="sft@1" if r.training_seed else "sft@other")
+        for r in kept
+    ]
+    row = table(some, tmp_path)["lm-grpo@0.3"]["less lm-sft@0.3"]
+    assert row["seeds"] == 1
+    gain = of(kept, "lm-grpo", 1) - of(kept, "lm-sft", 1)
+    assert row["mean"] == pytest.approx(gain.mean())
+
+
 def test_a_learner_of_all_dialogues_started_from_a_model_of_all(kept, tmp_path):
     some = [r for r in kept if r.policy == "lm-sft"]
     some += [

@@ -59,10 +59,7 @@ def test_a_result_is_found_where_there_is_no_model(plan, measured):
 def test_a_result_outlives_its_model(plan, tmp_path):
     plan = dataclasses.replace(plan, runs=tmp_path / "runs", results=tmp_path / "results")
     measured = steps.evaluated(plan, steps.supervised(plan, 0), "lm-sft", 0)
-    weights = steps.supervised(plan, 0).weights()
-    record = plan.results / "measured" / f"lm-sft-0-icer-{plan.episodes}-0.3.json"
-    assert weights is not None
-    assert json.loads(record.read_text())["weights"] == weights
+    assert measured.extra["model"] == steps.supervised(plan, 0).content()
     shutil.rmtree(plan.runs)
     assert steps.evaluated(plan, steps.supervised(plan, 0), "lm-sft", 0) == measured
     assert not plan.runs.exists()
@@ -96,22 +93,28 @@ def test_a_recipe_older_than_a_setting_is_of_models_trained_without_it(plan, mea
 def test_a_model_that_is_here_counts_not_one_that_was(plan, measured, tmp_path):
     plan = dataclasses.replace(plan, runs=tmp_path / "runs", results=tmp_path)
     step = steps.supervised(plan, 0)
-    assert step.weights() is None
+    assert step.content() is None
     path = step.folder / "final" / "model.safetensors"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"one")
-    kept = write(measured, plan.results).relative_to(plan.results)
-    record = plan.results / "measured" / f"lm-sft-0-icer-{plan.episodes}-0.3.json"
-    record.parent.mkdir()
-    whole = {"result": str(kept), "recipe": step.recipe}
-    record.write_text(json.dumps(whole))
-    assert steps.measured(plan, step, "lm-sft", 0) == measured
-    record.write_text(json.dumps({**whole, "weights": step.weights()}))
-    assert steps.measured(plan, step, "lm-sft", 0) == measured
+    (path.parent / "config.json").write_text("{}")
+
+    def keep(extra):
+        result = dataclasses.replace(measured, extra={**measured.extra, **extra})
+        kept = write(result, plan.results).relative_to(plan.results)
+        record = plan.results / "measured" / f"lm-sft-0-icer-{plan.episodes}-0.3.json"
+        record.parent.mkdir(exist_ok=True)
+        record.write_text(json.dumps({"result": str(kept), "recipe": step.recipe}))
+        return result
+
+    older = keep({})
+    assert steps.measured(plan, step, "lm-sft", 0) == older
+    known = keep({"model": step.content()})
+    assert steps.measured(plan, step, "lm-sft", 0) == known
     path.write_bytes(b"another")
     assert steps.measured(plan, step, "lm-sft", 0) is None
-    path.unlink()
-    assert steps.measured(plan, step, "lm-sft", 0) == measured
+    shutil.rmtree(plan.runs)
+    assert steps.measured(plan, step, "lm-sft", 0) == known
 
 
 def test_references_are_played_once(plan, monkeypatch):
