@@ -160,8 +160,8 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
 
 
 def same_seeds(learnt: list[Result], starts: list[Result]) -> tuple[list[Result], list[Result]]:
-    """Those of the training seeds that both have, less those whose start was trained anew since, so
-    that it is not the model that was learnt from (results that do not say are taken at their word).
+    """Those of the training seeds that both have. Where a learner's result says which model it
+    started from, only if that is the one that was measured: it may have been trained anew since.
     """
     by_seed = {r.training_seed: r for r in starts}
     pairs = [(r, by_seed[r.training_seed]) for r in learnt if r.training_seed in by_seed]
