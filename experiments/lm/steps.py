@@ -49,8 +49,8 @@ class Plan:
 
     world: bundled name or world file. runs: folder of data and models. results: folder of results.
     dialogues: of the data set. few, few_epochs: how many of them those who then learn by talking
-    have read, and how often. few_weights: of their losses on what may not be said. sft_epochs: how
-    often those are trained that read all.
+    have read, and how often. few_weights: of their losses on what may not be said, arguments of
+    `sft`; none for its own. sft_epochs: how often those are trained that read all.
     updates: of the learners. all_updates: of those that start from a model which has read all.
     episodes: evaluation users. workers: that make the data set.
     threads: of each training and evaluation. processes: that share the training which reads
