@@ -25,7 +25,8 @@ class Writer:
     """B texts with one key-value cache, in which every token is computed once.
 
     Texts are of different lengths: where one has nothing to read or write, padding is put that no
-    token attends to. Texts that are over are dropped from the batch when they are many.
+    token attends to. Texts that are over are dropped from the batch when they are many, and those
+    that have ended their turn wait beside it while less than half still write.
 
     Args:
         model: a causal language model of Hugging Face; it is not put into evaluation mode here.
@@ -33,8 +34,9 @@ class Writer:
         end, pad: the token that ends a turn, and the one for padding.
         temperature: of sampling; 0 takes the likeliest token.
         generator: of torch, on the CPU, for sampling.
-        bf16: compute, and keep keys and values, in bfloat16: half the memory to be read for every
-            token, which is what long texts of a small model take their time for.
+        bf16: compute in bfloat16, and keep keys and values in it. Not so on a CPU, where attention
+            of single tokens to what is kept takes twice as long in bfloat16 as in float32, and a
+            small model spends most of its time with it: there only what is read is computed so.
     """
 
     def __init__(
@@ -50,14 +52,19 @@ class Writer:
     ) -> None:
         import torch
 
+        from agents.lm.cache import GrowingCache
+
         if not temperature >= 0:
             raise ValueError(f"temperature must be at least 0, not {temperature}")
         self._model, self._end, self._pad = model, end, pad
         self._temperature, self._generator = temperature, generator
         self._device = model.device
         self._bf16 = bf16
-        self._cache = growing_cache(model.config, torch.bfloat16 if bf16 else None)
+        self._halves = bf16 and self._device.type != "cpu"  # in all that is written, too
+        kept = torch.bfloat16 if self._halves else torch.float32 if bf16 else None
+        self._cache = GrowingCache(model.config, kept)
         self._rows = list(range(texts))  # the texts that are still in the batch
+        self._some: Any = None  # places of those that are computed while the others wait
         self._mask = torch.zeros((texts, 0), dtype=torch.long, device=self._device)
         self._waiting: list[list[int]] = [[] for _ in range(texts)]
         self._logits: Any = None
@@ -90,12 +97,12 @@ class Writer:
         import torch
 
         found: list[Written | None] = [Written([], [], False) if x else None for x in who]
-        active = np.array(who, bool)[self._rows]
+        rows, active = np.array(self._rows), np.array(who, bool)[self._rows]
         for step in range(limit):
             chosen, logprobs = self._choose()
             tokens, likely = chosen.tolist(), logprobs.tolist()
             for place in np.flatnonzero(active):
-                text = self._rows[place]
+                text = rows[place]
                 written = found[text]
                 assert written is not None
                 written.ids.append(tokens[place])
@@ -108,8 +115,13 @@ class Writer:
                     active[place] = False
             if not active.any():
                 break
+            if 2 * active.sum() < len(active) and self._cache.narrows:
+                kept = self._narrow(active)
+                rows, active, chosen = rows[active], active[active], chosen[kept]
             mask = torch.from_numpy(active.astype(np.int64)).to(self._device)
             self._feed(torch.where(mask > 0, chosen, self._pad)[:, None], mask[:, None])
+        self._cache.widen()
+        self._some = None
         return found
 
     def _choose(self) -> tuple[Any, Any]:
@@ -141,70 +153,40 @@ class Writer:
         self._mask = self._mask[kept]
         self._cache.batch_select_indices(kept)
 
+    def _narrow(self, active: np.ndarray) -> Any:
+        """Goes on with some of the places that are computed until the turn is over; which."""
+        import torch
+
+        kept = torch.from_numpy(np.flatnonzero(active)).to(self._device)
+        self._cache.narrow(kept)
+        self._some = kept if self._some is None else self._some[kept]
+        return kept
+
     def _feed(self, tokens: Any, mask: Any) -> None:
         import torch
 
-        self._mask = torch.cat([self._mask, mask], dim=1)
-        positions = (self._mask.cumsum(1) - 1).clamp(min=0)
+        if self._some is None:
+            self._mask = seen = torch.cat([self._mask, mask], dim=1)
+        else:
+            self._mask = torch.nn.functional.pad(self._mask, (0, mask.shape[1]))
+            self._mask[self._some, -mask.shape[1] :] = mask
+            seen = self._mask[self._some]
+        positions = (seen.cumsum(1) - 1).clamp(min=0)
         longest = int(positions[:, -1].max()) + 1
         if longest > self._room:
             raise ValueError(
                 f"a conversation has {longest} tokens and the model reads {self._room}: play fewer "
                 "or shorter turns, or take a model with a longer context"
             )
-        computing = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
+        halves = self._halves or (self._bf16 and tokens.shape[1] > 1)
+        computing = torch.autocast(self._device.type, torch.bfloat16, enabled=halves)
         with torch.no_grad(), computing:
             result = self._model(
                 input_ids=tokens,
-                attention_mask=self._mask,
+                attention_mask=seen,
                 position_ids=positions[:, -tokens.shape[1] :],
                 past_key_values=self._cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
         self._logits = result.logits[:, -1]
-
-
-def growing_cache(config: Any, dtype: Any = None) -> Any:
-    """A cache of transformers that makes room for many tokens at a time.
-
-    Its own copies all keys and values for every token, which for a small model costs more than the
-    rest of a step.
-
-    Args:
-        dtype: of what is kept; None for that of the keys and values themselves.
-    """
-    import torch
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
-
-    class GrowingLayer(DynamicLayer):
-        def update(self, keys: Any, values: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-            keys, values = keys.to(dtype or keys.dtype), values.to(dtype or values.dtype)
-            if not self.is_initialized:
-                self.lazy_initialization(keys, values)
-                self.used, self.buffers = 0, [x[:, :, :0] for x in (keys, values)]
-            start, self.used = self.used, self.used + keys.shape[-2]
-            if self.used > self.buffers[0].shape[-2]:
-                room = self.used + 128
-                for i, old in enumerate((keys, values)):
-                    grown = old.new_empty((*old.shape[:2], room, old.shape[-1]))
-                    grown[:, :, :start] = self.buffers[i][:, :, :start]
-                    self.buffers[i] = grown
-            for buffer, new in zip(self.buffers, (keys, values), strict=True):
-                buffer[:, :, start : self.used] = new
-            self._look()
-            return self.keys, self.values
-
-        def batch_select_indices(self, indices: Any) -> None:
-            self.buffers = [torch.index_select(x, 0, indices) for x in self.buffers]
-            self._look()
-
-        def _look(self) -> None:
-            self.keys, self.values = (x[:, :, : self.used] for x in self.buffers)
-
-    cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(x) is DynamicLayer else x for x in cache.layers]
-    if not cache.layers:
-        cache.layer_class_to_replicate = GrowingLayer
-    return cache
