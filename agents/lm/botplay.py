@@ -142,7 +142,7 @@ def _round(args: Args, out: Path, own: Sequence[Version], others: Sequence[Versi
     values |= {"model": str(own[-1].folder), "out": out, "variant": "turns", "resume": True}
     settings = ppo.Args(**values)
     ppo.check(settings)
-    models.begin(out, models.settings(settings), True)
+    models.begin(out, models.settings(settings) | models.started_from(settings.model), True)
     start = _start(settings, own[0], others)
     model = per_turn.train(start, settings)
     if models.is_main():

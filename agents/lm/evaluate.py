@@ -110,7 +110,8 @@ def evaluate(args: Args) -> Result:
         extra["perplexity"] = perplexity(supervised, [one.row for one in played])
     user = arena.held_out.opponent.kind
     name = args.policy if user == RULE else f"{args.policy}-{safe_name(user)}"
-    write_samples(played, args.out / "samples" / f"{name}.txt", 10)
+    samples = f"{name}@{args.temperature:g}.txt"
+    write_samples(played, args.out / "samples" / samples, 10)
     return result_of(args, arena, played, seconds, extra)
 
 

@@ -82,7 +82,7 @@ def main(args: Args) -> None:
         results.append(steps.evaluated(plan, step, policy, args.seed))
     plot = benchmark_plot(results, args.out / "benchmark.png")
     console.print(render_rich(results))
-    samples = (plan.results / "samples" / "lm-ppo.txt").read_text(encoding="utf-8")
+    samples = (plan.results / "samples" / "lm-ppo@0.3.txt").read_text(encoding="utf-8")
     shown = "\n\n".join(samples.split("\n\n")[:3])
     console.print(Panel(shown, title="conversations of the trained recommender", highlight=False))
     console.print(f"results  {plan.results}\nplot     {plot}")

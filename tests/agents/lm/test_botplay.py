@@ -1,6 +1,7 @@
 """Both sides learn in turn, against what the other was; a killed training goes on."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("trl", reason="trl is not installed (the extra `lm`)")
 from agents.lm import botplay, models  # noqa: E402
 from agents.lm.botplay import Args, Pool, Version  # noqa: E402
 from agents.lm.users import PlayedUser, opponent  # noqa: E402
-from crs_gym.language.card import card_of  # noqa: E402
+from crs_gym.language.card import card_of, trained  # noqa: E402
 
 
 @pytest.fixture
@@ -43,6 +44,10 @@ def test_both_sides_learn_and_a_killed_training_goes_on(args, taught, monkeypatc
     for side in ("recommender-1", "user-1"):
         curve = json.loads((args.out / side / "curve.json").read_text())
         assert [point["update"] for point in curve] == [0, 1, 2]
+    assert models.identity(args.out / "recommender-1") == {
+        "model": models.name_of(recommender),
+        "started_from": models.name_of(Path(trained(taught))),
+    }
 
     from agents.lm import per_turn
 

@@ -21,7 +21,7 @@ def results(taught, taught_user, plane_world, tmp_path_factory):
         before = set(out.glob("samples/*"))
         result = evaluate(Args(**common, user=user, episodes=12, batch=4, progress=False))
         (new,) = set(out.glob("samples/*")) - before
-        assert (new.stem == result.policy) == (user == "icer")
+        assert (new.name == f"{result.policy}@0.3.txt") == (user == "icer")
         found.append((result, new.read_text(encoding="utf-8")))
     return found
 
