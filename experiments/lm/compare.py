@@ -1,7 +1,7 @@
 """Recommenders that write: untrained, supervised, and trained further by talking; with intervals.
 
     python -m experiments.lm.compare            # all, on all seeds; goes on where it stopped
-    python -m experiments.lm.compare --seeds 1 --learners ppo-turns
+    python -m experiments.lm.compare --seeds 1 --policies sft ppo-turns
     python -m experiments.lm.compare --measured # the table of what there is so far
 
 The question: do PPO and GRPO end above the supervised model that they start from, on users whom
@@ -10,9 +10,10 @@ model is a decoder of about a million parameters, trained from nothing on one co
 supervised on a few thousand dialogues of the ICER recommender, until the loss on other users' no
 longer falls, then by conversations with ICER users in words, or with a model that imitates them.
 Beside them models that have read eight times as many dialogues, and learners that start from those
-(`-all`). All are measured on the same evaluation users, at the same temperatures; differences are
-paired by user, those from the supervised model that a learner started from by training seed, too,
-and their 95% intervals clustered by user and seed.
+(`-all`), who have less to gain and are measured in more conversations. All are measured on the same
+evaluation users, at the same temperatures; differences are paired by user, those from the
+supervised model that a learner started from by training seed, too, and their 95% intervals
+clustered by user and seed.
 Finished models are kept in `runs`; results in `results`, with all that they follow from: what is
 there is neither trained nor measured again.
 """
@@ -37,11 +38,14 @@ from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
 from experiments.lm.steps import Plan
 
-LEARNERS = {
+POLICIES = {
+    "untrained": 8,
+    "sft": 8,
     "ppo-turns": 8,
     "ppo-dialogues": 8,
     "grpo": 8,
     "ppo-bot": 5,
+    "sft-all": 5,
     "ppo-turns-all": 5,
     "grpo-all": 5,
 }
@@ -55,14 +59,12 @@ class Args:
     world: str = DEFAULT_WORLD
     """bundled name or world file"""
     seeds: int | None = None
-    """training seeds; by default 8, and of some learners 5"""
+    """training seeds; by default 8, and of some policies 5"""
     first_seed: int = 0
     """the first of them"""
-    learners: tuple[str, ...] = tuple(LEARNERS)
-    """of these, which train further: ppo-turns, ppo-dialogues, grpo; ppo-bot, which is ppo-turns
-    against the supervised user; with -all, from the model of all dialogues"""
-    everything: int = 5
-    """seeds for which a model of all dialogues is trained, too"""
+    policies: tuple[str, ...] = tuple(POLICIES)
+    """untrained; sft; which train further: ppo-turns, ppo-dialogues, grpo, and ppo-bot, which is
+    ppo-turns against the supervised user; with -all, of all dialogues"""
     dialogues: int = 32_000
     """of the data set"""
     few: int = 4_000
@@ -75,8 +77,10 @@ class Args:
     """of each learner, of 256 conversations"""
     all_updates: int = Plan.all_updates
     """of those that start from the model of all dialogues"""
-    episodes: int = 1000
-    """evaluation users"""
+    episodes: int = Plan.episodes
+    """evaluation conversations"""
+    all_episodes: int = Plan.all_episodes
+    """those of policies of all dialogues"""
     temperatures: tuple[float, ...] = (0.3, 0.0)
     """of sampling when measured"""
     runs: Path = Path("runs/lm")
@@ -88,11 +92,14 @@ class Args:
     table: bool = True
     """print and write the table at the end"""
 
-    def seeds_of(self, learner: str | None = None) -> int:
-        """How many training seeds a learner has; without one, how many there are of any."""
-        if self.seeds is not None:
-            return self.seeds
-        return max(LEARNERS.values()) if learner is None else LEARNERS[learner]
+    def seeds_of(self, policy: str) -> range:
+        """The training seeds of a policy.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        count = POLICIES[policy] if self.seeds is None else self.seeds
+        return range(self.first_seed, self.first_seed + count)
 
 
 def main(args: Args) -> None:
@@ -100,21 +107,15 @@ def main(args: Args) -> None:
     plan = Plan.of(args)
     results: list[Result] = []
     look = steps.measured if args.measured else steps.evaluated
-    for seed in range(args.first_seed, args.first_seed + args.seeds_of()):
-        models = {
-            "lm-untrained": steps.untrained(plan, seed),
-            "lm-sft": steps.supervised(plan, seed),
-        }
-        for learner in args.learners:
-            if seed < args.first_seed + args.seeds_of(learner):
-                models[f"lm-{learner}"] = steps.reinforced(plan, learner, seed)
-        if seed < args.first_seed + args.everything:
-            models["lm-sft-all"] = steps.supervised(plan, seed, everything=True)
-        for policy, step in models.items():
-            found = [look(plan, step, policy, seed, temperature=t) for t in args.temperatures]
-            results += [result for result in found if result is not None]
+    todo = [(seed, policy) for policy in args.policies for seed in args.seeds_of(policy)]
+    for seed, policy in sorted(todo, key=lambda one: one[0]):
+        step = steps.recommender(plan, policy, seed)
+        found = [look(plan, step, f"lm-{policy}", seed, temperature=t) for t in args.temperatures]
+        results += [result for result in found if result is not None]
     if args.table:
-        write_table(results, steps.references(plan), args.results)
+        counts = {len(result.scores) for result in results}
+        references = [steps.references(plan, episodes=count) for count in sorted(counts)]
+        write_table(results, [one for some in references for one in some], args.results)
 
 
 def write_table(measured: list[Result], references: list[Result], folder: Path) -> None:
@@ -129,6 +130,8 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
         mine = scores(results)
         rows: dict[str, object] = {
             "seeds": len(results),
+            "conversations": len(mine.users),
+            "users": len(np.unique(mine.users)),
             "return": mine.mean,
             **{
                 name: float(np.mean([r.extra[name] for r in results]))
@@ -136,14 +139,14 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
                 if all(name in r.extra for r in results)
             },
         }
-        others = [(r.policy, results, [r], False) for r in references]
+        others = [
+            (r.policy, results, [r], False) for r in references if len(r.scores) == len(mine.users)
+        ]
+        start = f"lm-sft{steps.OF_ALL}" if policy.endswith(steps.OF_ALL) else "lm-sft"
         for (name, other), theirs in groups.items():
-            start = "lm-sft-all" if policy.endswith(steps.OF_ALL) else "lm-sft"
             if name == start:
                 # a learner's seed is that of the supervised model which it started from
                 others.append((f"{name}@{other:g}", *same_seeds(results, theirs), True))
-            elif name in ("lm-sft", "lm-sft-all"):
-                others.append((f"{name}@{other:g}", results, theirs, False))
         for name, own, theirs, by_seed in others:
             if own:
                 found = paired_difference(scores(own), scores(theirs), by_seed=by_seed)

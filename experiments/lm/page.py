@@ -6,26 +6,33 @@ import json
 from pathlib import Path
 from typing import Any
 
+from experiments.lm.steps import OF_ALL
 from experiments.pages import fill, table
 
 _RESULTS = Path(__file__).parent / "results"
 _PAGE = Path(__file__).parents[2] / "docs" / "language-models.md"
-_COMPARED = ("random", "icer", "lm-sft@0.3", "lm-sft@0", "lm-sft-all@0.3", "lm-sft-all@0")
+_COMPARED = ("random", "icer", "sft@0.3", "sft@0")
 _WORDS = ("understood", "legal", "dist4", "perplexity")
 
 
 def compare() -> str:
-    """A row for each recommender."""
+    """A row for each recommender; `sft` is the model that has read as much as it."""
     return _table(
         "compare.json",
-        ("recommender", "seeds", "return", *(f"less {name}" for name in _COMPARED), *_WORDS),
+        ("recommender", "seeds", "users", "return", *(f"less {x}" for x in _COMPARED), *_WORDS),
         lambda row: [
             str(row["seeds"]),
+            f"{row['users']:,}",
             f"{row['return']:.3f}",
-            *(_interval(row.get(f"less {name}")) for name in _COMPARED),
+            *(_interval(_less(row, name)) for name in _COMPARED),
             *(_number(row.get(name)) for name in _WORDS),
         ],
     )
+
+
+def _less(row: dict[str, Any], name: str) -> Any:
+    names = name, f"lm-{name}", f"lm-{name.replace('@', f'{OF_ALL}@')}"
+    return next((row[f"less {one}"] for one in names if f"less {one}" in row), None)
 
 
 def cross_play() -> str:

@@ -52,7 +52,8 @@ class Plan:
     have read, and how often. few_weights: of their losses on what may not be said, arguments of
     `sft`; none for its own. sft_epochs: how often those are trained that read all.
     updates: of the learners. all_updates: of those that start from a model which has read all.
-    episodes: evaluation users. workers: that make the data set.
+    episodes: evaluation conversations. all_episodes: those of models which have read all, and of
+    learners that start from them. workers: that make the data set.
     threads: of each training and evaluation. processes: that share the training which reads
     everything, each with so many threads.
     bf16: compute in bfloat16, by default where that is fast.
@@ -69,6 +70,7 @@ class Plan:
     updates: int = 30
     all_updates: int = 100
     episodes: int = 1000
+    all_episodes: int = 4000
     workers: int = 2
     threads: int = 1
     processes: int = 2
@@ -88,6 +90,10 @@ class Plan:
     def folder(self, name: str, seed: int) -> Path:
         """Of a run."""
         return self.runs / f"{name}-{seed}"
+
+    def episodes_of(self, policy: str) -> int:
+        """In how many conversations a policy is measured."""
+        return self.all_episodes if policy.endswith(OF_ALL) else self.episodes
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,19 @@ def _data_settings(plan: Plan) -> Settings:
         offer="acceptance",
         draws=128,
     )
+
+
+def recommender(plan: Plan, name: str, seed: int) -> Step:
+    """untrained, sft, sft-all, or one of the learners, see `reinforced`.
+
+    Raises:
+        KeyError: none of these.
+    """
+    if name == "untrained":
+        return untrained(plan, seed)
+    if name in ("sft", "sft" + OF_ALL):
+        return supervised(plan, seed, everything=name != "sft")
+    return reinforced(plan, name, seed)
 
 
 def untrained(plan: Plan, seed: int) -> Step:
@@ -327,7 +346,7 @@ def evaluated(
             user=str(user.made()) if user else "icer",
             supervised=supervised(plan, seed, everything=policy.endswith(OF_ALL)).made(),
             world=plan.world,
-            episodes=plan.episodes,
+            episodes=plan.episodes_of(policy),
             training_seed=seed,
             temperature=temperature,
             bf16=plan.bf16,
@@ -358,16 +377,22 @@ def measured(
     return None
 
 
-def references(plan: Plan, policies: Sequence[str] = REFERENCES) -> list[Result]:
-    """Policies that say acts, on the same users; each is played once, and then read."""
+def references(
+    plan: Plan, policies: Sequence[str] = REFERENCES, episodes: int | None = None
+) -> list[Result]:
+    """Policies that say acts, on the same users; each is played once, and then read.
+
+    episodes: conversations; None for those of the plan.
+    """
     kwargs = {"world": plan.world}
+    episodes = episodes or plan.episodes
     recipe = {"world": load_world(plan.world).hash}
     results = []
     for policy in policies:
-        record = f"{policy}-{plan.episodes}"
+        record = f"{policy}-{episodes}"
         result = _kept(plan, record, recipe)
         if result is None:
-            (result,) = benchmark(ENV, [policy], plan.episodes, 0, kwargs, progress=plan.progress)
+            (result,) = benchmark(ENV, [policy], episodes, 0, kwargs, progress=plan.progress)
             _keep(plan, record, result, recipe)
         results.append(result)
     return results
@@ -378,7 +403,7 @@ def _recipe(step: Step, user: Step | None) -> dict[str, Any]:
 
 
 def _record(plan: Plan, policy: str, seed: int, label: str, temperature: float) -> str:
-    return f"{policy}-{seed}-{label}-{plan.episodes}-{temperature:g}"
+    return f"{policy}-{seed}-{label}-{plan.episodes_of(policy)}-{temperature:g}"
 
 
 def _kept(plan: Plan, record: str, recipe: dict[str, Any]) -> Result | None:

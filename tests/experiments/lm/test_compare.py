@@ -64,12 +64,13 @@ def test_a_learner_of_all_dialogues_started_from_a_model_of_all(kept, tmp_path):
         for r in kept
         if r.policy == "lm-sft" or r.training_seed < 2
     ]
-    rows = table(some, tmp_path)["lm-grpo-all@0.3"]
-    learnt, few = of(kept, "lm-grpo", 0, 1), of(kept, "lm-sft", 0, 1, 2)
-    assert rows["less lm-sft@0.3"]["mean"] == pytest.approx(learnt.mean() - few.mean())
-    paired = rows["less lm-sft-all@0.3"]
-    assert paired["seeds"] == 2
-    assert paired["mean"] == pytest.approx((learnt - few[:2]).mean())
+    row = table(some, tmp_path)["lm-grpo-all@0.3"]
+    gain = of(kept, "lm-grpo", 0, 1) - of(kept, "lm-sft", 0, 1)
+    assert "less lm-sft@0.3" not in row
+    assert row["less lm-sft-all@0.3"]["seeds"] == 2
+    assert row["less lm-sft-all@0.3"]["mean"] == pytest.approx(gain.mean())
+    assert row["conversations"] == 1000
+    assert row["users"] == len(set(kept[0].user_ids))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_learner_of_all_dialogues_started_from_a_model_of_all(kept, tmp_path):
         ({"seeds": 2, "first_seed": 6}, {"lm-grpo": [6, 7], "lm-ppo-bot": [6, 7]}),
     ],
 )
-def test_every_learner_has_its_number_of_seeds(given, expected, monkeypatch):
+def test_every_policy_has_its_number_of_seeds(given, expected, monkeypatch):
     asked = []
     monkeypatch.setattr(
         steps,
@@ -91,6 +92,21 @@ def test_every_learner_has_its_number_of_seeds(given, expected, monkeypatch):
         assert [seed for name, seed in asked if name == policy] == list(seeds)
 
 
-def test_a_learner_that_there_is_not_is_refused():
+@pytest.mark.parametrize("seeds", [None, 1])
+def test_a_policy_that_there_is_not_is_refused(seeds):
+    args = compare.Args(policies=("ppo-turn",), seeds=seeds, measured=True, table=False)
     with pytest.raises(KeyError, match="ppo-turn"):
-        compare.main(compare.Args(learners=("ppo-turn",), measured=True, table=False))
+        compare.main(args)
+
+
+def test_references_are_those_of_as_many_conversations(kept, tmp_path):
+    plan = steps.Plan.of(compare.Args())
+    (icer,) = steps.references(plan, ["icer"], 1000)
+    lists = "scores user_ids episode_seeds turns accepted left utilities".split()
+    half = dataclasses.replace(
+        icer, policy="half", **{name: getattr(icer, name)[:500] for name in lists}
+    )
+    compare.write_table(kept, [icer, half], tmp_path)
+    row = json.loads((tmp_path / "compare.json").read_text())["lm-sft@0.3"]
+    assert row["less icer"]["mean"] == pytest.approx(row["return"] - np.mean(icer.scores))
+    assert "less half" not in row
