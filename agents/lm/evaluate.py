@@ -155,20 +155,17 @@ def perplexity(model: Any, rows: Sequence[Row], batch: int = 32) -> float:
         chosen = rows[start : start + batch]
         width = max(len(row.ids) for row in chosen)
         ids = torch.zeros((len(chosen), width), dtype=torch.long)
-        labels = torch.full_like(ids, -100)
+        own = torch.zeros_like(ids, dtype=torch.bool)
         for i, row in enumerate(chosen):
             ids[i, : len(row.ids)] = torch.from_numpy(row.ids.astype(np.int64))
-            own = np.where(row.own, row.ids, -100).astype(np.int64)
-            labels[i, : len(row.ids)] = torch.from_numpy(own)
+            own[i, : len(row.ids)] = torch.from_numpy(row.own)
+        ids, own = ids.to(model.device), own.to(model.device)
         # padding comes after all that is counted: nothing attends to it
-        with torch.no_grad():
-            logits = model(input_ids=ids.to(model.device)).logits[:, :-1].float().cpu()
-        total += float(
-            torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"
-            )
-        )
-        count += int((labels[:, 1:] != -100).sum())
+        with torch.no_grad(), models.logits_at(model, own[:, 1:].nonzero(as_tuple=True)):
+            logits = model(input_ids=ids, use_cache=False).logits.float()
+        labels = ids[:, 1:][own[:, 1:]]
+        total += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        count += len(labels)
     return float(np.exp(total / max(count, 1)))
 
 

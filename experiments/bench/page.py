@@ -86,13 +86,20 @@ def growth() -> str:
     return table(head, rows)
 
 
+def writing() -> str:
+    """Conversations per second of a recommender that is a model."""
+    rates = load("writing")["conversations/s"]
+    rows = ([way, f"{rate:.1f}", f"{rate / rates['generate']:.1f}"] for way, rate in rates.items())
+    return table(("written by", "conversations/s", "times generate"), rows)
+
+
 def main(page: Path = PAGE) -> None:
     """Fills the tables.
 
     Args:
         page: the file to fill.
     """
-    fill(page, {part.__name__: part for part in (throughput, peers, growth)})
+    fill(page, {part.__name__: part for part in (throughput, peers, growth, writing)})
 
 
 if __name__ == "__main__":
