@@ -33,7 +33,7 @@ class GrowingLayer(DynamicLayer):
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Adds the next tokens; all that there are."""
+        """Adds the next tokens, (B, heads, t, width) each; all that there are."""
         new = [x.to(self._kept_dtype or x.dtype) for x in (keys, values)]
         if not self.is_initialized:
             self.lazy_initialization(*new)
@@ -53,7 +53,7 @@ class GrowingLayer(DynamicLayer):
         self._look()
 
     def narrow(self, indices: torch.Tensor) -> None:
-        """Goes on with some of the texts until `widen`."""
+        """Goes on with some of the texts, (n,) rows of the batch, until `widen`."""
         self._waiting.append((indices, self.buffers, self.used))
         self.batch_select_indices(indices)
 
@@ -83,7 +83,8 @@ class GrowingLayer(DynamicLayer):
 
 
 class GrowingCache(DynamicCache):
-    """Of `GrowingLayer`s, but for layers that keep a window only.
+    """Of `GrowingLayer`s in place of plain dynamic layers; others, such as those that keep a window
+    of tokens only, are as they were.
 
     Args:
         config: of the model.
@@ -100,11 +101,17 @@ class GrowingCache(DynamicCache):
 
     @property
     def narrows(self) -> bool:
-        """Whether `narrow` works."""
+        """Whether `narrow` works: all layers are growing ones."""
         return all(isinstance(layer, GrowingLayer) for layer in self.layers)
 
+    @property
+    def window(self) -> int | None:
+        """Tokens of the smallest window that a layer keeps, None where all keep everything."""
+        windows = [layer.sliding_window for layer in self.layers if layer.is_sliding]
+        return min(windows, default=None)
+
     def narrow(self, indices: torch.Tensor) -> None:
-        """Goes on with some of the texts until `widen`."""
+        """Goes on with some of the texts, (n,) rows of the batch, until `widen`."""
         for layer in self.layers:
             layer.narrow(indices)
 

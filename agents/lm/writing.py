@@ -75,7 +75,8 @@ class Writer:
         """Each text goes on with a piece of tokens, empty for those that are over.
 
         Raises:
-            ValueError: a text is longer than the model can read.
+            ValueError: a text is longer than the model can read, or texts that are padded are
+                longer than a window of its attention.
         """
         import torch
 
@@ -93,7 +94,11 @@ class Writer:
         self._feed(*(torch.from_numpy(x).to(self._device) for x in (tokens, mask)))
 
     def write(self, who: Sequence[bool] | np.ndarray, limit: int) -> list[Written | None]:
-        """The next turn of each text of `who`, of at most `limit` tokens; None for the others."""
+        """The next turn of each text of `who`, of at most `limit` tokens; None for the others.
+
+        Raises:
+            ValueError: as `read`.
+        """
         import torch
 
         found: list[Written | None] = [Written([], [], False) if x else None for x in who]
@@ -179,6 +184,14 @@ class Writer:
                 "or shorter turns, or take a model with a longer context"
             )
         halves = self._halves or (self._bf16 and tokens.shape[1] > 1)
+        window = self._cache.window
+        # layers that keep a window count padding, too
+        if window is not None and seen.shape[1] > window and not bool(seen.all()):
+            raise ValueError(
+                f"conversations side by side take {seen.shape[1]} tokens, and attention of the model "
+                f"has a window of {window}: play them one by one (a batch of 1), or take a model "
+                "with full attention"
+            )
         computing = torch.autocast(self._device.type, torch.bfloat16, enabled=halves)
         with torch.no_grad(), computing:
             result = self._model(

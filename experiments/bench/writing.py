@@ -51,7 +51,7 @@ class Args:
     rounds: int = 3
     """of each way"""
     temperature: float = 0.3
-    """of sampling"""
+    """of sampling, above 0"""
 
 
 class Generate:
@@ -100,6 +100,7 @@ def main(args: Args) -> None:
     chat = ChatFormat(tokenizer)
 
     def seconds(way: str, number: int) -> float:
+        torch.manual_seed(number)  # what `generate` draws by
         begun = time.perf_counter()
         arena.play(
             np.arange(args.batch), model, chat, system=card.system, seed=number,
@@ -117,7 +118,12 @@ def main(args: Args) -> None:
     for way, rate in rates.items():
         table.add_row(way, f"{rate:.1f}", f"{rate / rates['generate']:.1f}")
     Console().print(table)
-    report = {"batch": args.batch, "conversations/s": rates, "machine": machine()}
+    report = {
+        "model": models.identity(args.model),
+        "batch": args.batch,
+        "conversations/s": rates,
+        "machine": machine(),
+    }
     path = RESULTS / "writing.json"
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(path)

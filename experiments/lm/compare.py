@@ -10,10 +10,10 @@ model is a decoder of about a million parameters, trained from nothing on one co
 supervised on a few thousand dialogues of the ICER recommender, until the loss on other users' no
 longer falls, then by conversations with ICER users in words, or with a model that imitates them.
 Beside them models that have read eight times as many dialogues, and learners that start from those
-(`-all`), who have less to gain and are measured in more conversations. All are measured on the same
-evaluation users, at the same temperatures; differences are paired by user, those from the
-supervised model that a learner started from by training seed, too, and their 95% intervals
-clustered by user and seed.
+(`-all`), who have less to gain and are measured in more conversations. All are measured at the same
+temperatures, on evaluation users who are the same for the same number of conversations; differences
+are paired by user, those from the supervised model that a learner started from by training seed,
+too, and their 95% intervals clustered by user and seed.
 Finished models are kept in `runs`; results in `results`, with all that they follow from: what is
 there is neither trained nor measured again.
 """
@@ -63,8 +63,8 @@ class Args:
     first_seed: int = 0
     """the first of them"""
     policies: tuple[str, ...] = tuple(POLICIES)
-    """untrained; sft; which train further: ppo-turns, ppo-dialogues, grpo, and ppo-bot, which is
-    ppo-turns against the supervised user; with -all, of all dialogues"""
+    """of these: untrained; sft; its learners ppo-turns, ppo-dialogues, grpo, and ppo-bot, which is
+    ppo-turns against the supervised user; with -all, sft of all dialogues and its learners"""
     dialogues: int = 32_000
     """of the data set"""
     few: int = 4_000
@@ -96,7 +96,7 @@ class Args:
         """The training seeds of a policy.
 
         Raises:
-            KeyError: there is none of this name.
+            KeyError: `seeds` is not given, and there is no policy of this name.
         """
         count = POLICIES[policy] if self.seeds is None else self.seeds
         return range(self.first_seed, self.first_seed + count)
@@ -112,10 +112,13 @@ def main(args: Args) -> None:
         step = steps.recommender(plan, policy, seed)
         found = [look(plan, step, f"lm-{policy}", seed, temperature=t) for t in args.temperatures]
         results += [result for result in found if result is not None]
-    if args.table:
-        counts = {len(result.scores) for result in results}
-        references = [steps.references(plan, episodes=count) for count in sorted(counts)]
-        write_table(results, [one for some in references for one in some], args.results)
+    if args.table and not results:
+        print("nothing of this was measured yet")
+    elif args.table:
+        references: list[Result] = []
+        for count in sorted({len(result.scores) for result in results}):
+            references += steps.references(plan, episodes=count, play=not args.measured)
+        write_table(results, references, args.results)
 
 
 def write_table(measured: list[Result], references: list[Result], folder: Path) -> None:

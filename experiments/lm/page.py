@@ -16,7 +16,7 @@ _WORDS = ("understood", "legal", "dist4", "perplexity")
 
 
 def compare() -> str:
-    """A row for each recommender; `sft` is the model that has read as much as it."""
+    """A row for each recommender; `sft` is the supervised model that it started from."""
     return _table(
         "compare.json",
         ("recommender", "seeds", "users", "return", *(f"less {x}" for x in _COMPARED), *_WORDS),

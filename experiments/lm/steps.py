@@ -31,7 +31,7 @@ from crs_gym.world import load_world
 REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
 ENV = "crs/Dialogue-v0"
 OF_ALL = "-all"
-"""How the names of learners end that start from the model of all dialogues."""
+"""How the names of models end that have read all dialogues, and of learners that start from one."""
 BY_UNLIKELIHOOD: dict[str, Any] = {"contrastive": 0.0, "unlikelihood": 20.0}
 """Weights of what teaches what may not be said, other than the usual ones."""
 NEWER = {"contrastive": 0.0}
@@ -378,11 +378,16 @@ def measured(
 
 
 def references(
-    plan: Plan, policies: Sequence[str] = REFERENCES, episodes: int | None = None
+    plan: Plan,
+    policies: Sequence[str] = REFERENCES,
+    episodes: int | None = None,
+    play: bool = True,
 ) -> list[Result]:
     """Policies that say acts, on the same users; each is played once, and then read.
 
-    episodes: conversations; None for those of the plan.
+    Args:
+        episodes: conversations; None for those of the plan.
+        play: whether those are played that were not before.
     """
     kwargs = {"world": plan.world}
     episodes = episodes or plan.episodes
@@ -391,10 +396,11 @@ def references(
     for policy in policies:
         record = f"{policy}-{episodes}"
         result = _kept(plan, record, recipe)
-        if result is None:
+        if result is None and play:
             (result,) = benchmark(ENV, [policy], episodes, 0, kwargs, progress=plan.progress)
             _keep(plan, record, result, recipe)
-        results.append(result)
+        if result is not None:
+            results.append(result)
     return results
 
 

@@ -185,14 +185,12 @@ def test_the_same_seed_draws_the_same(model):
     assert one != other
 
 
-@pytest.mark.parametrize("narrowing", [True, False])
-def test_the_growing_cache_holds_what_that_of_transformers_does(model, monkeypatch, narrowing):
+def test_the_growing_cache_holds_what_that_of_transformers_does(model, monkeypatch):
     pieces = [[list(range(5, 105)), [7] * 90, [8] * 40], [[9], [10] * 5, [11] * 70]]
-    monkeypatch.setattr(cache.GrowingCache, "narrows", narrowing)
     grown = rounds(model, pieces, limit=40)  # passes the room that is made at once, twice
 
     class Usual(DynamicCache):
-        narrows = False
+        narrows, window = False, None
 
         def __init__(self, config, dtype):
             super().__init__(config=config)
@@ -205,6 +203,24 @@ def test_the_growing_cache_holds_what_that_of_transformers_does(model, monkeypat
     assert grown[0] == usual[0]
     for mine, theirs in zip(grown[2], usual[2], strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
+
+
+def test_models_with_a_window_write_as_long_as_it_holds_padding_too():
+    from transformers import MistralConfig, MistralForCausalLM
+
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    config = MistralConfig(vocab_size=100, sliding_window=60, **shape, **heads)
+    torch.manual_seed(0)
+    model = MistralForCausalLM(config).eval()
+    ids, own, likely = rounds(model, PIECES, limit=9, temperature=1.0, end=50)
+    for i in range(len(PIECES)):
+        np.testing.assert_allclose(likely[i], whole(model, ids[i], own[i]), atol=1e-4)
+    with pytest.raises(ValueError, match=r"window of 60: play them one by one"):
+        rounds(model, PIECES, limit=25)
+    alone, own, likely = rounds(model, PIECES[:1], limit=25, temperature=1.0)
+    assert len(alone[0]) > 60
+    np.testing.assert_allclose(likely[0], whole(model, alone[0], own[0]), atol=1e-4)
 
 
 def test_texts_too_long_and_temperatures_below_zero_are_refused(model):
