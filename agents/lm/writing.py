@@ -188,8 +188,8 @@ class Writer:
         # layers that keep a window count padding, too
         if window is not None and seen.shape[1] > window and not bool(seen.all()):
             raise ValueError(
-                f"conversations side by side take {seen.shape[1]} tokens, and attention of the model "
-                f"has a window of {window}: play them one by one (a batch of 1), or take a model "
+                f"conversations side by side take {seen.shape[1]} tokens, and the "
+                f"model's attention has a window of {window}: play them one by one (a batch of 1), or take a model "
                 "with full attention"
             )
         computing = torch.autocast(self._device.type, torch.bfloat16, enabled=halves)
