@@ -188,9 +188,9 @@ class Writer:
         # layers that keep a window count padding, too
         if window is not None and seen.shape[1] > window and not bool(seen.all()):
             raise ValueError(
-                f"conversations side by side take {seen.shape[1]} tokens, and the "
-                f"model's attention has a window of {window}: play them one by one (a batch of 1), or take a model "
-                "with full attention"
+                f"conversations side by side take {seen.shape[1]} tokens, and the model's "
+                f"attention has a window of {window}: play them one by one (a batch of 1), or take "
+                "a model with full attention"
             )
         computing = torch.autocast(self._device.type, torch.bfloat16, enabled=halves)
         with torch.no_grad(), computing:
