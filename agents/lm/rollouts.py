@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +89,7 @@ def play(
     seed: int = 0,
     max_turn: int = 64,
     bf16: bool = False,
+    writes: Callable[..., Any] = Writer,
 ) -> list[Played]:
     """One conversation for each key, all side by side.
 
@@ -102,6 +103,7 @@ def play(
         seed: of sampling.
         max_turn: tokens of a turn; a longer one is cut off there.
         bf16: compute in bfloat16.
+        writes: what reads and writes the texts, made as `Writer` is.
 
     Raises:
         ValueError: a conversation that is too long for the model.
@@ -111,7 +113,7 @@ def play(
     greetings = talk.begin(keys)
     training = model.training
     model.eval()
-    writer = Writer(
+    writer = writes(
         model,
         len(greetings),
         end=chat.end,

@@ -35,8 +35,8 @@ class Writer:
         temperature: of sampling; 0 takes the likeliest token.
         generator: of torch, on the CPU, for sampling.
         bf16: compute in bfloat16, and keep keys and values in it. Not so on a CPU, where attention
-            of single tokens to what is kept takes twice as long in bfloat16 as in float32, and a
-            small model spends most of its time with it: there only what is read is computed so.
+            of single tokens to what is kept takes longer in bfloat16 than in float32, and a small
+            model spends most of its time with it: there only what is read is computed so.
     """
 
     def __init__(

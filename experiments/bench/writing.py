@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from agents.lm import models, rollouts
+from agents.lm import models
 from agents.lm.arena import Arena
 from agents.lm.chats import ChatFormat
 from agents.lm.writing import Writer, Written
@@ -105,14 +104,14 @@ def main(args: Args) -> None:
         arena.play(
             np.arange(args.batch), model, chat, system=card.system, seed=number,
             temperature=args.temperature, bf16=way == "bfloat16",
+            writes=Generate if way == "generate" else Writer,
         )  # fmt: skip
         return time.perf_counter() - begun
 
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(-1, args.rounds):  # the first compiles
         for way in WAYS:
-            with patch.object(rollouts, "Writer", Generate if way == "generate" else Writer):
-                found[way].append(seconds(way, max(number, 0)))
+            found[way].append(seconds(way, max(number, 0)))
     rates = {way: args.batch / min(times[1:]) for way, times in found.items()}
     table = Table("by", "conversations/s", "times generate")
     for way, rate in rates.items():

@@ -149,7 +149,7 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
         for (name, other), theirs in groups.items():
             if name == start:
                 # a learner's seed is that of the supervised model which it started from
-                others.append((f"{name}@{other:g}", *same_seeds(results, theirs), True))
+                others.append((f"sft@{other:g}", *same_seeds(results, theirs), True))
         for name, own, theirs, by_seed in others:
             if own:
                 found = paired_difference(scores(own), scores(theirs), by_seed=by_seed)

@@ -55,7 +55,7 @@ class Args:
     round_updates: int = 15
     """of each side in a round"""
     episodes: int = 1000
-    """evaluation users of each pair"""
+    """evaluation conversations of each pair"""
     temperature: float = 0.3
     """of sampling when measured"""
     runs: Path = Path("runs/lm")

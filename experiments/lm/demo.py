@@ -42,7 +42,7 @@ class Args:
     threads: int = 2
     """of training"""
     episodes: int = 300
-    """evaluation users"""
+    """evaluation conversations"""
     seed: int = 0
     """of training"""
     out: Path = Path("runs/lm-demo")

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.lm.steps import OF_ALL
 from experiments.pages import fill, table
 
 _RESULTS = Path(__file__).parent / "results"
@@ -24,15 +23,10 @@ def compare() -> str:
             str(row["seeds"]),
             f"{row['users']:,}",
             f"{row['return']:.3f}",
-            *(_interval(_less(row, name)) for name in _COMPARED),
+            *(_interval(row.get(f"less {name}")) for name in _COMPARED),
             *(_number(row.get(name)) for name in _WORDS),
         ],
     )
-
-
-def _less(row: dict[str, Any], name: str) -> Any:
-    names = name, f"lm-{name}", f"lm-{name.replace('@', f'{OF_ALL}@')}"
-    return next((row[f"less {one}"] for one in names if f"less {one}" in row), None)
 
 
 def cross_play() -> str:

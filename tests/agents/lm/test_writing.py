@@ -110,7 +110,7 @@ def test_bfloat16_is_near_it(model):
     assert likely != exact
     made = writer(model, 1, bf16=True)
     made.read([[5, 6, 7]])
-    # half of it would take a processor twice the time
+    # half of it would take a processor longer
     kept = torch.float32 if model.device.type == "cpu" else torch.bfloat16
     assert {x.dtype for layer in made._cache.layers for x in layer.buffers} == {kept}
 
