@@ -114,7 +114,7 @@ def benchmark(
     Args:
         env_id: a registered environment.
         policies: names for `make_policy`; what is tuned is tuned on training users.
-        episodes: users, each with one conversation.
+        episodes: conversations, each with a user who is drawn: some come more than once.
         seed: which fixed list of evaluation users, at least 0.
         env_kwargs: arguments of the environment, JSON values; `split` is set here.
         ray: address of a Ray cluster whose workers play, "local" for one on this machine; see

@@ -10,10 +10,9 @@ model is a decoder of about a million parameters, trained from nothing on one co
 supervised on a few thousand dialogues of the ICER recommender, until the loss on other users' no
 longer falls, then by conversations with ICER users in words, or with a model that imitates them.
 Beside them models that have read eight times as many dialogues, and learners that start from those
-(`-all`), who have less to gain and are measured in more conversations. All are measured at the same
-temperatures, on evaluation users who are the same for the same number of conversations; differences
-are paired by user, those from the supervised model that a learner started from by training seed,
-too, and their 95% intervals clustered by user and seed.
+(`-all`), who have less to gain. All are measured at the same temperatures, on the same evaluation
+users; differences are paired by user, those from the supervised model that a learner started from
+by training seed, too, and their 95% intervals clustered by user and seed.
 Finished models are kept in `runs`; results in `results`, with all that they follow from: what is
 there is neither trained nor measured again.
 """
@@ -38,18 +37,17 @@ from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
 from experiments.lm.steps import Plan
 
-POLICIES = {
-    "untrained": 8,
-    "sft": 8,
-    "ppo-turns": 8,
-    "ppo-dialogues": 8,
-    "grpo": 8,
-    "ppo-bot": 5,
-    "sft-all": 5,
-    "ppo-turns-all": 5,
-    "grpo-all": 5,
-}
-"""And the number of training seeds of each."""
+POLICIES = (
+    "untrained",
+    "sft",
+    "ppo-turns",
+    "ppo-dialogues",
+    "grpo",
+    "ppo-bot",
+    "sft-all",
+    "ppo-turns-all",
+    "grpo-all",
+)
 
 
 @dataclass
@@ -58,11 +56,11 @@ class Args:
 
     world: str = DEFAULT_WORLD
     """bundled name or world file"""
-    seeds: int | None = None
-    """training seeds; by default 8, and of some policies 5"""
+    seeds: int = 5
+    """training seeds"""
     first_seed: int = 0
     """the first of them"""
-    policies: tuple[str, ...] = tuple(POLICIES)
+    policies: tuple[str, ...] = POLICIES
     """of these: untrained; sft; its learners ppo-turns, ppo-dialogues, grpo, and ppo-bot, which is
     ppo-turns against the supervised user; with -all, sft of all dialogues and its learners"""
     dialogues: int = 32_000
@@ -79,8 +77,6 @@ class Args:
     """of those that start from the model of all dialogues"""
     episodes: int = Plan.episodes
     """evaluation conversations"""
-    all_episodes: int = Plan.all_episodes
-    """those of policies of all dialogues"""
     temperatures: tuple[float, ...] = (0.3, 0.0)
     """of sampling when measured"""
     runs: Path = Path("runs/lm")
@@ -92,32 +88,23 @@ class Args:
     table: bool = True
     """print and write the table at the end"""
 
-    def seeds_of(self, policy: str) -> range:
-        """The training seeds of a policy.
-
-        Raises:
-            KeyError: `seeds` is not given, and there is no policy of this name.
-        """
-        count = POLICIES[policy] if self.seeds is None else self.seeds
-        return range(self.first_seed, self.first_seed + count)
-
 
 def main(args: Args) -> None:
     """Trains and measures seed by seed, then compares all."""
     plan = Plan.of(args)
     results: list[Result] = []
     look = steps.measured if args.measured else steps.evaluated
-    todo = [(seed, policy) for policy in args.policies for seed in args.seeds_of(policy)]
-    for seed, policy in sorted(todo, key=lambda one: one[0]):
-        step = steps.recommender(plan, policy, seed)
-        found = [look(plan, step, f"lm-{policy}", seed, temperature=t) for t in args.temperatures]
-        results += [result for result in found if result is not None]
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
+        for policy in args.policies:
+            step = steps.recommender(plan, policy, seed)
+            for temperature in args.temperatures:
+                result = look(plan, step, f"lm-{policy}", seed, temperature=temperature)
+                if result is not None:
+                    results.append(result)
     if args.table and not results:
         print("nothing of this was measured yet")
     elif args.table:
-        references: list[Result] = []
-        for count in sorted({len(result.scores) for result in results}):
-            references += steps.references(plan, episodes=count, play=not args.measured)
+        references = steps.references(plan, play=not args.measured)
         write_table(results, references, args.results)
 
 
@@ -142,9 +129,7 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
                 if all(name in r.extra for r in results)
             },
         }
-        others = [
-            (r.policy, results, [r], False) for r in references if len(r.scores) == len(mine.users)
-        ]
+        others = [(r.policy, results, [r], False) for r in references]
         start = f"lm-sft{steps.OF_ALL}" if policy.endswith(steps.OF_ALL) else "lm-sft"
         for (name, other), theirs in groups.items():
             if name == start:

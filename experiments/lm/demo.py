@@ -60,7 +60,6 @@ def main(args: Args) -> None:
         few=args.dialogues,
         episodes=args.episodes,
         few_epochs=args.few_epochs,
-        few_weights={},
         updates=args.updates,
         threads=args.threads,
     )

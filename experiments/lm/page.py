@@ -11,7 +11,7 @@ from experiments.pages import fill, table
 _RESULTS = Path(__file__).parent / "results"
 _PAGE = Path(__file__).parents[2] / "docs" / "language-models.md"
 _COMPARED = ("random", "icer", "sft@0.3", "sft@0")
-_WORDS = ("understood", "legal", "dist4", "perplexity")
+_WORDS = ("understood", "legal", "faithful", "dist4", "perplexity")
 
 
 def compare() -> str:

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -32,10 +32,6 @@ REFERENCES = ("random", "greedy", "belief-greedy", "icer", "oracle")
 ENV = "crs/Dialogue-v0"
 OF_ALL = "-all"
 """How the names of models end that have read all dialogues, and of learners that start from one."""
-BY_UNLIKELIHOOD: dict[str, Any] = {"contrastive": 0.0, "unlikelihood": 20.0}
-"""Weights of what teaches what may not be said, other than the usual ones."""
-NEWER = {"contrastive": 0.0}
-"""Settings that some kept results do not mention: what they were when there was no such setting."""
 PPO_VARIANTS: dict[str, Literal["turns", "dialogues"]] = {
     "ppo-turns": "turns",
     "ppo-dialogues": "dialogues",
@@ -49,11 +45,9 @@ class Plan:
 
     world: bundled name or world file. runs: folder of data and models. results: folder of results.
     dialogues: of the data set. few, few_epochs: how many of them those who then learn by talking
-    have read, and how often. few_weights: of their losses on what may not be said, arguments of
-    `sft`; none for its own. sft_epochs: how often those are trained that read all.
+    have read, and how often. sft_epochs: how often those are trained that read all.
     updates: of the learners. all_updates: of those that start from a model which has read all.
-    episodes: evaluation conversations. all_episodes: those of models which have read all, and of
-    learners that start from them. workers: that make the data set.
+    episodes: evaluation conversations. workers: that make the data set.
     threads: of each training and evaluation. processes: that share the training which reads
     everything, each with so many threads.
     bf16: compute in bfloat16, by default where that is fast.
@@ -65,12 +59,10 @@ class Plan:
     dialogues: int = 32_000
     few: int = 4_000
     few_epochs: float = 8.0
-    few_weights: Mapping[str, Any] = field(default_factory=lambda: BY_UNLIKELIHOOD)
     sft_epochs: float = 1.5
     updates: int = 30
     all_updates: int = 100
-    episodes: int = 1000
-    all_episodes: int = 4000
+    episodes: int = 4000
     workers: int = 2
     threads: int = 1
     processes: int = 2
@@ -90,10 +82,6 @@ class Plan:
     def folder(self, name: str, seed: int) -> Path:
         """Of a run."""
         return self.runs / f"{name}-{seed}"
-
-    def episodes_of(self, policy: str) -> int:
-        """In how many conversations a policy is measured."""
-        return self.all_episodes if policy.endswith(OF_ALL) else self.episodes
 
 
 @dataclass(frozen=True)
@@ -138,7 +126,6 @@ def supervised(plan: Plan, seed: int, role: Role = "recommender", everything: bo
         seed=seed,
         epochs=plan.sft_epochs if everything else plan.few_epochs,
         batch_size=sft.Args.batch_size // processes,
-        **({} if everything else plan.few_weights),
         **_common(plan),
     )
 
@@ -346,7 +333,7 @@ def evaluated(
             user=str(user.made()) if user else "icer",
             supervised=supervised(plan, seed, everything=policy.endswith(OF_ALL)).made(),
             world=plan.world,
-            episodes=plan.episodes_of(policy),
+            episodes=plan.episodes,
             training_seed=seed,
             temperature=temperature,
             bf16=plan.bf16,
@@ -380,24 +367,21 @@ def measured(
 def references(
     plan: Plan,
     policies: Sequence[str] = REFERENCES,
-    episodes: int | None = None,
     play: bool = True,
 ) -> list[Result]:
     """Policies that say acts, on the same users; each is played once, and then read.
 
     Args:
-        episodes: conversations; None for those of the plan.
         play: whether those are played that were not before.
     """
     kwargs = {"world": plan.world}
-    episodes = episodes or plan.episodes
     recipe = {"world": load_world(plan.world).hash}
     results = []
     for policy in policies:
-        record = f"{policy}-{episodes}"
+        record = f"{policy}-{plan.episodes}"
         result = _kept(plan, record, recipe)
         if result is None and play:
-            (result,) = benchmark(ENV, [policy], episodes, 0, kwargs, progress=plan.progress)
+            (result,) = benchmark(ENV, [policy], plan.episodes, 0, kwargs, progress=plan.progress)
             _keep(plan, record, result, recipe)
         if result is not None:
             results.append(result)
@@ -409,7 +393,7 @@ def _recipe(step: Step, user: Step | None) -> dict[str, Any]:
 
 
 def _record(plan: Plan, policy: str, seed: int, label: str, temperature: float) -> str:
-    return f"{policy}-{seed}-{label}-{plan.episodes_of(policy)}-{temperature:g}"
+    return f"{policy}-{seed}-{label}-{plan.episodes}-{temperature:g}"
 
 
 def _kept(plan: Plan, record: str, recipe: dict[str, Any]) -> Result | None:
@@ -418,15 +402,9 @@ def _kept(plan: Plan, record: str, recipe: dict[str, Any]) -> Result | None:
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    steps = {name: _with_newer(name, step) for name, step in found["recipe"].items()}
-    if steps != json.loads(json.dumps(recipe)):
+    if found["recipe"] != json.loads(json.dumps(recipe)):
         return None
     return read_result(plan.results / found["result"])
-
-
-def _with_newer(name: str, step: Any) -> Any:
-    """A step of a kept recipe, with what it does not mention of supervised training."""
-    return {**NEWER, **step} if name.startswith("sft") else step
 
 
 def _keep(plan: Plan, record: str, result: Result, recipe: dict[str, Any]) -> None:

@@ -68,44 +68,19 @@ def test_a_learner_of_all_dialogues_started_from_a_model_of_all(kept, tmp_path):
     gain = of(kept, "lm-grpo", 0, 1) - of(kept, "lm-sft", 0, 1)
     assert row["less sft@0.3"]["seeds"] == 2
     assert row["less sft@0.3"]["mean"] == pytest.approx(gain.mean())
-    assert row["conversations"] == 1000
+    assert row["conversations"] == 4000
     assert row["users"] == len(set(kept[0].user_ids))
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, {"lm-grpo": range(8), "lm-ppo-bot": range(5), "lm-sft-all": range(5)}),
-        ({"seeds": 2, "first_seed": 6}, {"lm-grpo": [6, 7], "lm-ppo-bot": [6, 7]}),
-    ],
-)
-def test_every_policy_has_its_number_of_seeds(given, expected, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        steps,
-        "measured",
-        lambda plan, step, policy, seed, temperature: asked.append((policy, seed)),
-    )
-    compare.main(compare.Args(**given, measured=True, temperatures=(0.0,), table=False))
-    for policy, seeds in expected.items():
-        assert [seed for name, seed in asked if name == policy] == list(seeds)
-
-
-@pytest.mark.parametrize("seeds", [None, 1])
-def test_a_policy_that_there_is_not_is_refused(seeds):
-    args = compare.Args(policies=("ppo-turn",), seeds=seeds, measured=True, table=False)
+def test_a_policy_that_there_is_not_is_refused():
+    args = compare.Args(policies=("ppo-turn",), measured=True, table=False)
     with pytest.raises(KeyError, match="ppo-turn"):
         compare.main(args)
 
 
-def test_references_are_those_of_as_many_conversations(kept, tmp_path):
-    plan = steps.Plan.of(compare.Args())
-    (icer,) = steps.references(plan, ["icer"], 1000)
-    lists = "scores user_ids episode_seeds turns accepted left utilities".split()
-    half = dataclasses.replace(
-        icer, policy="half", **{name: getattr(icer, name)[:500] for name in lists}
-    )
-    compare.write_table(kept, [icer, half], tmp_path)
+def test_references_are_compared_with_all_seeds(kept, tmp_path):
+    (icer,) = steps.references(steps.Plan.of(compare.Args()), ["icer"], play=False)
+    compare.write_table(kept, [icer], tmp_path)
     row = json.loads((tmp_path / "compare.json").read_text())["lm-sft@0.3"]
     assert row["less icer"]["mean"] == pytest.approx(row["return"] - np.mean(icer.scores))
-    assert "less half" not in row
+    assert row["less icer"]["seeds"] == row["seeds"] == 3

@@ -72,24 +72,6 @@ def test_what_was_not_measured_is_not_there(plan, measured):
     assert not plan.runs.exists()
 
 
-def test_a_recipe_older_than_a_setting_is_of_models_trained_without_it(plan, measured, tmp_path):
-    plan = dataclasses.replace(plan, results=tmp_path)
-    path = write(measured, plan.results).relative_to(plan.results)
-    for policy, everything in (("lm-sft", False), ("lm-sft-all", True)):
-        step = steps.supervised(plan, 0, everything=everything)
-        old = {
-            name: {k: v for k, v in settings.items() if k != "contrastive"}
-            for name, settings in step.recipe.items()
-        }
-        assert old != step.recipe
-        record = plan.results / "measured" / f"{policy}-0-icer-{plan.episodes}-0.3.json"
-        record.parent.mkdir(exist_ok=True)
-        record.write_text(json.dumps({"result": str(path), "recipe": old}))
-        found = steps.measured(plan, step, policy, 0)
-        # which is how the models of few dialogues are trained, and not how those of all are
-        assert found == (None if everything else measured)
-
-
 def test_a_model_that_is_here_counts_not_one_that_was(plan, measured, tmp_path):
     plan = dataclasses.replace(plan, runs=tmp_path / "runs", results=tmp_path)
     step = steps.supervised(plan, 0)
