@@ -12,6 +12,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -356,11 +357,18 @@ def measured(
     temperature: float = 0.3,
     label: str = "icer",
 ) -> Result | None:
-    """As `evaluated`, but None where that was not measured before."""
+    """As `evaluated`, but None where that was not measured before, with a warning where another
+    model was.
+    """
     record = _record(plan, policy, seed, label, temperature)
     found, here = _kept(plan, record, _recipe(step, user)), step.content()
-    if found is None or here is None or found.extra.get("model", here) == here:
+    if found is None or here is None or found.extra.get("model") == here:
         return found
+    warnings.warn(
+        f"{record} was measured with another model than that in {step.folder}, which counts: move "
+        "it away to have the kept result",
+        stacklevel=2,
+    )
     return None
 
 

@@ -13,8 +13,9 @@ from experiments.lm import compare, steps
 
 
 @pytest.fixture(scope="module")
-def kept():
-    plan, made = steps.Plan.of(compare.Args()), []
+def kept(tmp_path_factory):
+    # models that happen to be in the usual folder are not these
+    plan, made = steps.Plan.of(compare.Args(runs=tmp_path_factory.mktemp("runs"))), []
     for seed in range(3):
         made.append(steps.measured(plan, steps.supervised(plan, seed), "lm-sft", seed))
         made.append(steps.measured(plan, steps.reinforced(plan, "grpo", seed), "lm-grpo", seed))
