@@ -8,7 +8,7 @@ from crs_gym.evaluation.leaderboard import (
     render_rich,
     tables,
 )
-from crs_gym.evaluation.plots import benchmark_plot, learning_curve_plot
+from crs_gym.evaluation.plots import benchmark_plot, difference_plot, learning_curve_plot
 from crs_gym.evaluation.results import Result, Summary, read, read_all, write
 from crs_gym.evaluation.statistics import (
     Interval,
@@ -30,6 +30,7 @@ __all__ = [
     "Table",
     "benchmark_plot",
     "bootstrap_interval",
+    "difference_plot",
     "interquartile_mean",
     "is_stale",
     "learning_curve_plot",

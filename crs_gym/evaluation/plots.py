@@ -11,6 +11,7 @@ import numpy as np
 
 from crs_gym.evaluation.leaderboard import ORACLE, RANDOM, Row, tables
 from crs_gym.evaluation.results import RULE, Result
+from crs_gym.evaluation.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,25 +66,14 @@ def benchmark_plot(
 
     intervals = [row.reward if row.score is None else row.score for row in rows]
     for y, (interval, kind) in enumerate(zip(intervals, kinds, strict=True)):
-        colour, marker, _ = _KINDS[kind]
-        forest.plot(
-            [interval.low, interval.high],
-            [y, y],
-            color=colour,
-            lw=2.6,
-            alpha=0.5,
-            solid_capstyle="butt",
-        )
-        forest.plot(interval.mean, y, marker, color=colour, ms=4.5, mec="white", mew=0.6)
-    forest.set_yticks(range(len(rows)), [row.policy for row in rows], parse_math=False)
-    forest.set_ylim(-0.7, len(rows) - 0.3)
+        _draw_interval(forest, y, interval, *_KINDS[kind][:2])
+    _name_rows(forest, [row.policy for row in rows])
     if table.problem is None:
         _reference_lines(forest)
         forest.set_xlabel("normalised score (0 random, 1 oracle), 95% interval")
     else:
         forest.set_xlabel("return per episode, 95% interval")
     _calm(forest, grid="x")
-    forest.tick_params(axis="y", length=0)
 
     n_turns = max(len(row.accepted_by) for row in rows)
     turns = np.arange(n_turns + 1)
@@ -173,6 +163,47 @@ def learning_curve_plot(
     return save_figure(figure, path)
 
 
+def difference_plot(
+    panels: Mapping[str, Mapping[str, Interval]],
+    path: str | Path,
+    *,
+    xlabel: str = "difference in return per episode, 95% interval",
+) -> Path:
+    """Draws differences with their intervals, a panel for each thing that was compared with.
+
+    Rows are shared by all panels, the first on top. Where 0 is within the interval, or at its end,
+    it is drawn pale.
+
+    Args:
+        panels: title to names to differences, say of `paired_difference`; a name that is missing in
+            one panel has an empty row there.
+        path: file to write; its ending sets the format.
+        xlabel: what the differences are of, with units.
+
+    Raises:
+        ValueError: nothing to draw.
+        OSError: the file cannot be written.
+    """
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    if not names:
+        raise ValueError("there are no differences to draw")
+    figure = new_figure(2.2 + 4 * len(panels), 1.3 + 0.27 * len(names))
+    for axes, (title, panel) in zip(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
+    ):
+        for y, name in enumerate(reversed(names)):
+            if name in panel:
+                found = panel[name]
+                shown = found.low > 0 or found.high < 0
+                _draw_interval(axes, y, found, _CURVES[1] if shown else _CURVES[5], "o")
+        axes.axvline(0, color=_FAINT, lw=0.9, ls=(0, (4, 3)), zorder=0)
+        _name_rows(axes, names[::-1])
+        axes.set_title(title, loc="left", fontsize=10, color=INK, parse_math=False)
+        axes.set_xlabel(xlabel)
+        _calm(axes, grid="x")
+    return save_figure(figure, path)
+
+
 def _kind(row: Row, degenerate: Collection[str]) -> str:
     if row.policy == ORACLE:
         return "oracle"
@@ -191,6 +222,18 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def _draw_interval(axes: Axes, y: float, found: Interval, colour: str, marker: str) -> None:
+    ends = [found.low, found.high]
+    axes.plot(ends, [y, y], color=colour, lw=2.6, alpha=0.5, solid_capstyle="butt")
+    axes.plot(found.mean, y, marker, color=colour, ms=4.5, mec="white", mew=0.6)
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """From below, at heights 0, 1, ..."""
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_ylim(-0.7, len(names) - 0.3)
+
+
 def _reference_lines(axes: Axes) -> None:
     for x in (0, 1):
         axes.axvline(x, color=_FAINT, lw=0.9, ls=(0, (4, 3)), zorder=0)
@@ -204,6 +247,8 @@ def _calm(axes: Axes, grid: str) -> None:
     axes.grid(axis="x" if grid == "x" else "y", color=_GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors="#c4c8cf", labelcolor=INK, labelsize=9)
+    if grid == "x":
+        axes.tick_params(axis="y", length=0)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(**_STYLE)
 

@@ -26,13 +26,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 from rich.console import Console
 
 from agents.lm.models import STARTED_FROM
-from crs_gym.evaluation import Result, Scores, paired_difference, render_rich
+from crs_gym.evaluation import (
+    Interval,
+    Result,
+    Scores,
+    difference_plot,
+    paired_difference,
+    render_rich,
+)
 from crs_gym.world import DEFAULT_WORLD
 from experiments.lm import steps
 from experiments.lm.steps import Plan
@@ -109,16 +117,16 @@ def main(args: Args) -> None:
 
 
 def write_table(measured: list[Result], references: list[Result], folder: Path) -> None:
-    """Prints the table and the differences, and writes them."""
+    """Prints the table and the differences, writes them, and draws the most telling ones."""
     everything = [*references, *measured]
     Console().print(render_rich(everything))
     groups: dict[tuple[str, float], list[Result]] = {}
     for result in measured:
         groups.setdefault((result.policy, result.policy_kwargs["temperature"]), []).append(result)
-    report: dict[str, dict[str, object]] = {}
+    report: dict[str, dict[str, Any]] = {}
     for (policy, temperature), results in groups.items():
         mine = scores(results)
-        rows: dict[str, object] = {
+        rows: dict[str, Any] = {
             "seeds": len(results),
             "conversations": len(mine.users),
             "users": len(np.unique(mine.users)),
@@ -148,6 +156,23 @@ def write_table(measured: list[Result], references: list[Result], folder: Path) 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(path)
+    panels = telling(report)
+    if any(panels.values()):
+        print(difference_plot(panels, path.with_suffix(".png")))
+
+
+def telling(report: dict[str, dict[str, Any]]) -> dict[str, dict[str, Interval]]:
+    """What each model still misses and has learnt; one that knows nothing is left out."""
+    less_start: dict[str, Interval] = {}
+    less_icer: dict[str, Interval] = {}
+    for name, rows in report.items():
+        policy, temperature = name.split("@")
+        if policy == "lm-untrained":
+            continue
+        for key, panel in ((f"less sft@{temperature}", less_start), ("less icer", less_icer)):
+            if key in rows and not (panel is less_start and policy.startswith("lm-sft")):
+                panel[name] = Interval(*(rows[key][part] for part in Interval._fields))
+    return {"less the ICER recommender": less_icer, "less the model it started from": less_start}
 
 
 def same_seeds(learnt: list[Result], starts: list[Result]) -> tuple[list[Result], list[Result]]:

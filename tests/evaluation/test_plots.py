@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crs_gym.evaluation import plots
-from crs_gym.evaluation.plots import benchmark_plot, learning_curve_plot
+from crs_gym.evaluation.plots import benchmark_plot, difference_plot, learning_curve_plot
 from crs_gym.evaluation.results import Result
+from crs_gym.evaluation.statistics import Interval
 
 POLICIES = {"random": 0.0, "one-act": -0.1, "greedy": 0.3, "evoi": 0.7, "oracle": 1.0}
 
@@ -105,6 +106,20 @@ def test_curves_that_do_not_fit(tmp_path: Path) -> None:
         learning_curve_plot({}, tmp_path / "x.png")
     with pytest.raises(ValueError, match=r"'a' has steps of shape \(3,\).*\(2, 4\)"):
         learning_curve_plot({"a": (np.arange(3), np.zeros((2, 4)))}, tmp_path / "x.png")
+
+
+def test_difference_plot(tmp_path: Path) -> None:
+    panels = {
+        "less $random$": {"up": Interval(0.2, 0.1, 0.3), "$down^": Interval(-0.2, -0.3, -0.1)},
+        "less icer": {"neither": Interval(0.05, -0.1, 0.2), "up": Interval(0.1, 0, 0.2)},
+    }
+    path = difference_plot(panels, tmp_path / "figures" / "differences.svg")
+    drawn = path.read_text()
+    pale, strong = (f"stroke: {plots._CURVES[n]}; stroke-opacity: 0.5" for n in (5, 1))
+    assert (drawn.count(pale), drawn.count(strong)) == (2, 2)
+    assert is_png(difference_plot({"one": panels["less icer"]}, tmp_path / "one.png"))
+    with pytest.raises(ValueError, match="no differences"):
+        difference_plot({"less icer": {}}, tmp_path / "x.png")
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=15), st.floats(0.1, 7))

@@ -85,3 +85,16 @@ def test_references_are_compared_with_all_seeds(kept, tmp_path):
     row = json.loads((tmp_path / "compare.json").read_text())["lm-sft@0.3"]
     assert row["less icer"]["mean"] == pytest.approx(row["return"] - np.mean(icer.scores))
     assert row["less icer"]["seeds"] == row["seeds"] == 3
+
+
+def test_what_is_drawn(kept, tmp_path):
+    unlearnt = [dataclasses.replace(r, policy="lm-untrained") for r in kept[:1]]
+    (icer,) = steps.references(steps.Plan.of(compare.Args()), ["icer"], play=False)
+    compare.write_table([*unlearnt, *kept], [icer], tmp_path)
+    assert (tmp_path / "compare.png").stat().st_size > 10_000
+    drawn = compare.telling(json.loads((tmp_path / "compare.json").read_text()))
+    less_icer, less_start = drawn.values()
+    assert set(less_icer) == {"lm-sft@0.3", "lm-grpo@0.3"}
+    assert set(less_start) == {"lm-grpo@0.3"}
+    gain = of(kept, "lm-grpo", 0, 1, 2) - of(kept, "lm-sft", 0, 1, 2)
+    assert less_start["lm-grpo@0.3"].mean == pytest.approx(gain.mean())
