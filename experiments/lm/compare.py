@@ -54,7 +54,6 @@ POLICIES = (
     "ppo-bot",
     "sft-all",
     "ppo-turns-all",
-    "grpo-all",
 )
 
 
