@@ -36,7 +36,9 @@ class Figures(NamedTuple):
     turns: mean number. understood, legal: shares of its turns. faithful: share of the turns that
     were understood whose words, read by themselves, say the same act. dist4: share of different
     4-grams among those of its words, None where there are none. user_failed: share of the
-    conversations that broke off because the user could not be understood.
+    conversations that broke off because the user could not be understood. recommender_failed: share
+    in which first the recommender could not be understood. cut: share of its turns of which
+    something was cut off: they went on for the other side, or were too long.
     """
 
     conversations: int
@@ -48,6 +50,8 @@ class Figures(NamedTuple):
     faithful: float
     dist4: float | None
     user_failed: float
+    recommender_failed: float
+    cut: float
 
     def as_dict(self) -> dict[str, float]:
         return {k: float(v) for k, v in self._asdict().items() if v is not None}
@@ -73,6 +77,8 @@ def figures(played: Sequence[Played], world: World) -> Figures:
         faithful=float(np.mean(same)) if same else 0.0,
         dist4=distinct(words, 4),
         user_failed=float(np.mean([one.exchanges[-1].fault == "user" for one in played])),
+        recommender_failed=float(np.mean([one.fault == "recommender" for one in played])),
+        cut=float(np.mean([was for one in played for was in one.cut])),
     )
 
 
@@ -100,9 +106,17 @@ class Arena:
         env_kwargs: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> Arena:
-        """An arena; errors are those of `crs/Dialogue-v0`."""
+        """An arena; errors are those of `crs/Dialogue-v0`, and a ValueError for arguments of it
+        that are not free here.
+        """
         world, opponent = load_world(world), make_opponent(user)
         kwargs = dict(env_kwargs or {})
+        if taken := {"world", "user", "split", "observation", "render_mode"} & kwargs.keys():
+            raise ValueError(
+                f"{', '.join(sorted(taken))} cannot be among env_kwargs: a world and a user are "
+                "named by --world and --user; models learn with training users, are measured with "
+                "others, and see whole conversations"
+            )
         words: dict[str, Any] = {
             k: kwargs.pop(k) for k in ("variants", "max_length") if k in kwargs
         }

@@ -19,7 +19,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -34,6 +34,7 @@ from agents.lm.watching import Watch
 from crs_gym.dialogue import NotUnderstood, UserTurn
 from crs_gym.envs.text import Person, Situation
 from crs_gym.language.card import FINAL, Card, Role, card_of, trained
+from crs_gym.language.weights import find_device
 
 ROLES: tuple[tuple[Role, Role], ...] = (("recommender", "user"), ("user", "recommender"))
 """Who learns, and against whom, in the order of a round."""
@@ -41,7 +42,7 @@ ROLES: tuple[tuple[Role, Role], ...] = (("recommender", "user"), ("user", "recom
 
 @dataclass(kw_only=True)
 class Args(ppo.Args):
-    """Trains both sides in turn; `user` is not used."""
+    """Trains both sides in turn, by PPO with a reward for every turn."""
 
     out: Path = Path("runs/botplay")
     """folder of the run"""
@@ -51,6 +52,8 @@ class Args(ppo.Args):
     """how often each side learns"""
     updates: int = 50
     """of each side in a round"""
+    user: tyro.conf.Suppress[str] = "icer"
+    variant: tyro.conf.Suppress[Literal["turns", "dialogues"]] = "turns"
 
 
 @dataclass(frozen=True)
@@ -67,19 +70,19 @@ class Version:
     card: Card
 
     @classmethod
-    def load(cls, source: str | Path, role: Role) -> Version:
+    def load(cls, source: str | Path, role: Role, device: str = "cpu") -> Version:
         """Loads a model, or the finished one of a run.
 
         Raises:
             OSError, DataError: see `trained`, `models.load` and `card_of`.
-            ValueError: it was trained to play the other side.
+            ValueError: it was trained to play the other side; no such device.
         """
         folder = Path(trained(source))
         card = card_of(folder) or Card()
         if card.role != role:
             raise ValueError(f"{folder} was trained to play the {card.role}, not the {role}")
         tokenizer, model = models.load(folder)
-        model.eval().requires_grad_(False)
+        model.eval().requires_grad_(False).to(find_device(device))
         return cls(models.name_of(folder), folder, model, ChatFormat(tokenizer), card)
 
 
@@ -121,20 +124,22 @@ def train(args: Args) -> tuple[Path, Path]:
         raise ValueError("name the folder of a supervised user: --user-model runs/sft-user")
     models.begin(args.out, models.settings(args), args.resume)
     versions: dict[Role, list[Version]] = {
-        "recommender": [Version.load(args.model, "recommender")],
-        "user": [Version.load(args.user_model, "user")],
+        "recommender": [Version.load(args.model, "recommender", args.device)],
+        "user": [Version.load(args.user_model, "user", args.device)],
     }
     for number in range(1, args.rounds + 1):
         for role, other in ROLES:
             out = args.out / f"{role}-{number}"
             if not (out / FINAL / "config.json").is_file():
                 _round(args, out, versions[role], versions[other])
-            versions[role].append(Version.load(out, role))
+            versions[role].append(Version.load(out, role, args.device))
     return versions["recommender"][-1].folder, versions["user"][-1].folder
 
 
 def _round(args: Args, out: Path, own: Sequence[Version], others: Sequence[Version]) -> None:
     """One side learns against all versions of the other."""
+    from accelerate import PartialState
+
     from agents.lm import per_turn
 
     names = {field.name for field in dataclasses.fields(ppo.Args)}
@@ -147,6 +152,8 @@ def _round(args: Args, out: Path, own: Sequence[Version], others: Sequence[Versi
     model = per_turn.train(start, settings)
     if models.is_main():
         models.save(models.merged(model), start.tokenizer, start.learnt_card, out / FINAL)
+    # the others are to find it
+    PartialState().wait_for_everyone()
 
 
 def _start(args: ppo.Args, first: Version, others: Sequence[Version]) -> Start:

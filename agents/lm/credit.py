@@ -63,7 +63,7 @@ def near_advantages(near: Sequence[Sequence[float]], group: int, decay: float) -
 
 def _padded(rows: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
     """(B, M) rows of B lengths, 0 beyond them, and 1.0 where there is something."""
-    values, there = np.zeros((2, len(rows), max(map(len, rows))))
+    values, there = np.zeros((2, len(rows), max(1, *map(len, rows))))
     for i, mine in enumerate(rows):
         values[i, : len(mine)], there[i, : len(mine)] = mine, 1
     return values, there

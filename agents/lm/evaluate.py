@@ -33,7 +33,8 @@ from agents.lm.users import opponent
 from crs_gym.evaluation.benchmark import relative
 from crs_gym.evaluation.results import RULE, Result, safe_name
 from crs_gym.evaluation.results import write as write_result
-from crs_gym.language.card import trained
+from crs_gym.language.card import FINAL
+from crs_gym.language.weights import find_device
 from crs_gym.simulation import evaluation_keys, evaluation_seeds
 from crs_gym.users import UserModel
 from crs_gym.world import DEFAULT_WORLD
@@ -45,8 +46,8 @@ class Args:
 
     model: Path
     """folder of a model, or of a run that has finished"""
-    policy: str = "lm"
-    """what results call it"""
+    policy: str = ""
+    """what results call it; lm- and the name of the run's folder unless told otherwise"""
     user: str = "icer"
     """who is talked to, see `crs/Dialogue-v0`; or the folder of a user that was trained here"""
     supervised: Path | None = None
@@ -69,8 +70,10 @@ class Args:
     """conversations played side by side"""
     bf16: bool = False
     """compute in bfloat16"""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu or cuda"""
     torch_threads: int = 1
-    """of torch"""
+    """of torch on a CPU"""
     out: Path = Path("runs/results")
     """where the result goes"""
     progress: bool = True
@@ -81,14 +84,20 @@ def evaluate(args: Args) -> Result:
     """Plays the evaluation list; see `main` for what is done with it.
 
     Raises:
-        OSError, ValueError: a model, user or argument that cannot be used; the message says what
-            helps.
+        OSError, ValueError: a model, user, device or argument that cannot be used; the message
+            says what helps.
     """
     import torch
 
-    torch.set_num_threads(args.torch_threads)
-    arena = Arena.of(args.world, opponent(args.user, args.seed), args.env_kwargs)
+    check(args)
+    device = find_device(args.device)
+    if device.type == "cpu":
+        torch.set_num_threads(args.torch_threads)
+    user = opponent(args.user, args.seed, args.device, args.max_turn)
+    arena = Arena.of(args.world, user, args.env_kwargs)
     tokenizer, model, card = models.load_recommender(args.model, arena.world)
+    supervised = None if args.supervised is None else _supervised(args.supervised, arena, tokenizer)
+    model.to(device)
     chat = ChatFormat(tokenizer)
     start = time.perf_counter()
     played = play_all(
@@ -105,14 +114,45 @@ def evaluate(args: Args) -> Result:
     )
     seconds = time.perf_counter() - start
     extra: dict[str, Any] = figures(played, arena.world).as_dict() | models.identity(args.model)
-    if args.supervised is not None:
-        _, supervised = models.load(trained(args.supervised))
-        extra["perplexity"] = perplexity(supervised, [one.row for one in played])
-    user = arena.held_out.opponent.kind
-    name = args.policy if user == RULE else f"{args.policy}-{safe_name(user)}"
+    extra["failed"] = {
+        side: [number for number, one in enumerate(played) if one.fault == side]
+        for side in ("recommender", "user")
+    }
+    if supervised is not None:
+        extra["perplexity"] = perplexity(supervised.to(device), [one.row for one in played])
+    kind = arena.held_out.opponent.kind
+    name = name_of(args) if kind == RULE else f"{name_of(args)}-{safe_name(kind)}"
     samples = f"{name}@{args.temperature:g}.txt"
     write_samples(played, args.out / "samples" / samples, 10)
     return result_of(args, arena, played, seconds, extra)
+
+
+def check(args: Args) -> None:
+    """Raises a ValueError where arguments cannot be used."""
+    for name in ("episodes", "batch", "max_turn", "torch_threads"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"{name} must be at least 1, not {getattr(args, name)}")
+    if args.temperature < 0 or args.seed < 0:
+        raise ValueError("temperature and seed must be at least 0")
+
+
+def name_of(args: Args) -> str:
+    """What results call the model: that of two runs they differ."""
+    if args.policy:
+        return args.policy
+    folder = args.model.resolve()
+    return f"lm-{(folder.parent if folder.name == FINAL else folder).name}"
+
+
+def _supervised(source: Path, arena: Arena, tokenizer: Any) -> Any:
+    """A model that rates what another one writes, token by token."""
+    theirs, model, _ = models.load_recommender(source, arena.world)
+    if theirs.get_vocab() != tokenizer.get_vocab():
+        raise ValueError(
+            f"--supervised {source} has other tokens than --model: name the supervised model that "
+            "it was trained from"
+        )
+    return model
 
 
 def result_of(
@@ -128,8 +168,11 @@ def result_of(
         world_hash=arena.world.hash,
         user_model=dict(UserModel.of(arena.world, args.env_kwargs.get("user_model"))._asdict()),
         user_kind=user_kind or RULE,
-        policy=args.policy,
-        policy_kwargs={"temperature": args.temperature},
+        policy=name_of(args),
+        policy_kwargs={
+            "temperature": args.temperature,
+            **({} if args.max_turn == Args.max_turn else {"max_turn": args.max_turn}),
+        },
         evaluation_seed=args.seed,
         episode_seeds=evaluation_seeds(args.seed, len(played)).tolist(),
         user_ids=[one.user_id for one in played],
@@ -177,7 +220,7 @@ def main(args: Args) -> None:
     numbers = {k: v for k, v in result.extra.items() if isinstance(v, int | float)}
     shown = ", ".join(f"{k} {v:.3f}" for k, v in numbers.items() if k != "conversations")
     print(
-        f"{args.policy}: return {summary.score:.3f}, success {summary.success:.3f}, turns "
+        f"{result.policy}: return {summary.score:.3f}, success {summary.success:.3f}, turns "
         f"{summary.turns:.2f}\n{shown}\n{path}"
     )
 

@@ -73,7 +73,8 @@ def train(args: Args) -> Path:
         models.begin(args.out, settings, args.resume)
         return final
     models.set_up(args)
-    arena = Arena.of(args.world, opponent(args.user, args.seed), args.env_kwargs, args.seed)
+    user = opponent(args.user, args.seed, args.device, args.max_turn)
+    arena = Arena.of(args.world, user, args.env_kwargs, args.seed)
     tokenizer, model, card = models.load_recommender(args.model, arena.world)
     models.begin(args.out, settings | models.started_from(args.model), args.resume)
     chat = ChatFormat(tokenizer)

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 from trl.experimental.ppo import AutoModelForCausalLMWithValueHead
-from trl.experimental.ppo.ppo_trainer import masked_mean, masked_whiten
+from trl.experimental.ppo.ppo_trainer import masked_whiten
 from trl.trainer.utils import disable_dropout_in_model, selective_log_softmax
 
 from agents.lm import models, states
@@ -58,18 +58,19 @@ class Dialogues(NamedTuple):
 
         decay: of what came near, see `near_advantages`.
         """
-        count, long = len(played), max(len(one.ids) for one in played)
-        most = max(sum(one.learnt) for one in played)
+        # a user whom no recommender asked has said nothing
+        count, long = len(played), max(1, *(len(one.ids) for one in played))
+        most = max(1, *(sum(one.learnt) for one in played))
         ids, seen = np.full((count, long), pad), np.zeros((count, long), np.int64)
         before = np.zeros((count, long), bool)
         tokens, own = np.zeros((count, most), np.int64), np.zeros((count, most), bool)
         ends, rewards = np.zeros((count, most), bool), np.zeros((count, most), np.float32)
         for i, one in enumerate(played):
-            mine = np.array(one.learnt)
+            mine = np.array(one.learnt, bool)
             ids[i, : len(mine)], seen[i, : len(mine)] = one.ids, 1
-            before[i, : len(mine) - 1] = mine[1:]
-            tokens[i, : mine.sum()], own[i, : mine.sum()] = np.array(one.ids)[mine], True
-            last = np.cumsum(mine)[one.ends] - 1
+            before[i, : max(0, len(mine) - 1)] = mine[1:]
+            tokens[i, : mine.sum()], own[i, : mine.sum()] = np.array(one.ids, int)[mine], True
+            last = np.cumsum(mine)[np.array(one.ends, int)] - 1
             ends[i, last], rewards[i, last] = True, one.rewards
         turn = np.cumsum(ends, 1) - ends
         found = turns_level([one.rewards for one in played], group).astype(np.float32)
@@ -86,7 +87,7 @@ class Dialogues(NamedTuple):
     def __getitem__(self, rows: Any) -> Dialogues:
         """Some of them, no wider than they need be."""
         some = [x[rows] for x in self]
-        long, most = int(some[1].sum(1).max()), int(some[4].sum(1).max())
+        long, most = (max(1, int(some[n].sum(1).max())) for n in (1, 4))
         return Dialogues(*(x[:, :long] for x in some[:3]), *(x[:, :most] for x in some[3:]))
 
     def to(self, device: Any) -> Dialogues:
@@ -218,7 +219,7 @@ class Learner:
             "turns": len(turns) / len(played),
             "understood": np.mean([exchange.heard.act is not None for exchange in turns]),
             "kl": kl,
-            "entropy": -float(masked_mean(rollout.logprobs, dialogues.own)),
+            "entropy": -float(_mean_of(rollout.logprobs, dialogues.own)),
             "steps": len(found),
             **{name: np.mean([x[name] for x in found]) for name in found[0]},
         }
@@ -237,8 +238,10 @@ class Learner:
         whole = values + dialogues.levels
         advantages = gae(rewards, whole, dialogues.ends, args.gae_lambda)
         returns = advantages + values
-        whitened = masked_whiten(advantages + dialogues.bonus, dialogues.own)
-        return Rollout(logprobs, whitened, returns), float(masked_mean(apart, dialogues.own))
+        whitened = advantages + dialogues.bonus
+        if dialogues.own.any():
+            whitened = masked_whiten(whitened, dialogues.own)
+        return Rollout(logprobs, whitened, returns), float(_mean_of(apart, dialogues.own))
 
     def _look_in_parts(self, model: Any, dialogues: Dialogues) -> tuple[torch.Tensor, torch.Tensor]:
         """As `look`, some at a time."""
@@ -256,14 +259,16 @@ class Learner:
     ) -> dict[str, float]:
         """A step of Adam on some of the dialogues."""
         args, own = self.args, dialogues.own[rows]
-        spread = torch.var(rollout.returns[rows][own], correction=0)
+        count = own.sum().clamp(min=1)  # nothing is learnt where users were never asked
+        returns = rollout.returns[rows]
+        spread = _mean_of(torch.square(returns - _mean_of(returns, own)), own)
         sums = torch.zeros(4, device=own.device)
         parts = self._parts(dialogues, rows)
         for number, part in enumerate(parts):
             last = number + 1 == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 found = self._losses(dialogues[part], [x[part] for x in rollout])
-                gain, misfit = found[:2] / own.sum()
+                gain, misfit = found[:2] / count
                 self.accelerator.backward(args.value_coef * misfit - (0.0 if values_only else gain))
             sums += found.detach()
         if values_only:
@@ -273,8 +278,9 @@ class Learner:
         self.optimiser.step()
         self.optimiser.zero_grad()
         names = ("gain", "value_loss", "approx_kl", "clipped")
-        figures = dict(zip(names, sums / own.sum(), strict=True))
-        figures |= {"explained": 1 - figures["value_loss"] / spread, "grad_norm": norm}
+        figures = dict(zip(names, sums / count, strict=True))
+        explained = 1 - figures["value_loss"] / spread.clamp(min=1e-12)
+        figures |= {"explained": explained, "grad_norm": norm}
         means = self._mean([float(x) for x in figures.values()])
         return dict(zip(figures, means, strict=True))
 
@@ -352,6 +358,11 @@ def train(start: Start, args: Args) -> Any:
         if watch is not None:
             watch.close()
     return learner.policy
+
+
+def _mean_of(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Where the mask is set, 0 where it is nowhere."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def _unwrapped(model: Any) -> Any:

@@ -92,7 +92,7 @@ def train(args: Args) -> Path:
 def check(args: Args) -> None:
     """Raises a ValueError where arguments cannot be used."""
     sizes = ("updates", "batch_size", "group", "minibatch_size", "micro_batch", "epochs")
-    for name in (*sizes, "validate_every"):
+    for name in (*sizes, "validate_every", "max_turn"):
         if getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1, not {getattr(args, name)}")
     for name in ("learning_rate", "temperature", "clip"):

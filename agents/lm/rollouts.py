@@ -26,6 +26,7 @@ class Played:
     ends: place of the last token of each turn of the model. rewards: of each of these turns, as
         they are learnt from.
     near: of each of these turns, see `near_advantages`; None where it is not learnt from.
+    unended: for each of these turns, whether it was cut off because it took too many tokens.
     exchanges: the turns of the conversation.
     user_id: row of the world's population. fault: who first could not be understood.
     words: (speaker, words) of all that was said.
@@ -38,6 +39,7 @@ class Played:
     ends: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     near: list[float] | None = None
+    unended: list[bool] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     user_id: int = -1
     fault: Fault = "neither"
@@ -54,6 +56,14 @@ class Played:
         self.user_id = talk.persons[conversation].user_id
         self.fault = talk.fault(conversation)
         self.words = talk.past[conversation]
+
+    @property
+    def cut(self) -> list[bool]:
+        """For each of the recommender's turns, whether something of it was cut off."""
+        return [
+            late or bool(exchange.heard.cut)
+            for late, exchange in zip(self.unended, self.exchanges, strict=True)
+        ]
 
     @property
     def earned(self) -> float:
@@ -136,6 +146,7 @@ def play(
             one.own += [True] * len(written.ids)
             one.logprobs += written.logprobs
             one.ends.append(len(one.ids) - 1)
+            one.unended.append(not written.ids or written.ids[-1] != chat.end)
             texts[i] = chat.text(written.ids)
         exchanges = talk.say(texts)
         pieces = [[] for _ in played]

@@ -45,7 +45,8 @@ class Start:
                 without our tags; a model that plays users or knows another world's films.
         """
         models.set_up(args)
-        arena = Arena.of(args.world, opponent(args.user, args.seed), args.env_kwargs, args.seed)
+        user = opponent(args.user, args.seed, args.device, args.max_turn)
+        arena = Arena.of(args.world, user, args.env_kwargs, args.seed)
         tokenizer, model, card = models.load_recommender(args.model, arena.world)
         model = with_lora(model, args.lora)
         return cls(args, arena, tokenizer, model, ChatFormat(tokenizer), card)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agents.lm import models
 from agents.lm.chats import ChatFormat
 from agents.lm.rollouts import Played
@@ -22,6 +24,7 @@ from crs_gym.envs.text import Conversations, Person, Situation
 from crs_gym.language.card import Card, card_of, trained
 from crs_gym.language.persona import persona_of
 from crs_gym.language.users import hear_user, user_messages
+from crs_gym.language.weights import find_device
 
 
 class PlayedUser:
@@ -36,7 +39,8 @@ class PlayedUser:
         name: in `kind`.
         rules: whether it is told how to answer.
         temperature: of sampling; 0 takes the likeliest token.
-        seed: of sampling; advances with every batch.
+        seed: of sampling; what is drawn in a batch follows from it and from whom the batch begins
+            with, whatever was played before.
         max_turn: tokens of a turn; a longer one is cut off there.
     """
 
@@ -65,6 +69,7 @@ class PlayedUser:
     def greet(self, persons: Sequence[Person]) -> list[str]:
         import torch
 
+        drawn = np.random.SeedSequence([self.seed, persons[0].seed]).generate_state(1)
         self._places = {id(person): i for i, person in enumerate(persons)}
         self._played = [Played([], [], []) for _ in persons]
         self._turns = [[] for _ in persons]
@@ -74,9 +79,8 @@ class PlayedUser:
             end=self.chat.end,
             pad=int(self.chat.tokenizer.pad_token_id),
             temperature=self.temperature,
-            generator=torch.Generator().manual_seed(self.seed),
+            generator=torch.Generator().manual_seed(int(drawn[0])),
         )
-        self.seed += 1
         return [greet(person.variant) for person in persons]
 
     def respond(self, situations: Sequence[Situation]) -> list[UserTurn | NotUnderstood]:
@@ -126,15 +130,17 @@ class PlayedUser:
         return [*cut, *self.chat.reply(situation.words)]
 
 
-def opponent(user: str, seed: int = 0) -> str | PlayedUser:
+def opponent(user: str, seed: int = 0, device: str = "cpu", max_turn: int = 64) -> str | PlayedUser:
     """A user by the folder of a model that was trained to play one; any other name as it is.
 
     Args:
         seed: of sampling.
+        device: where the model computes, see `find_device`.
+        max_turn: tokens of its turns.
 
     Raises:
         OSError, DataError: see `trained`, `models.load` and `card_of`.
-        ValueError: a recommender's model.
+        ValueError: a recommender's model; no such device.
     """
     if not Path(user).is_dir():
         return user
@@ -143,10 +149,11 @@ def opponent(user: str, seed: int = 0) -> str | PlayedUser:
     if card.role != "user":
         raise ValueError(f"{folder} was trained to play the {card.role}, not the user")
     tokenizer, model = models.load(folder)
+    model.to(find_device(device))
     name = models.name_of(folder)
     return PlayedUser(
         model, ChatFormat(tokenizer), name=name, rules=card.rules,
-        temperature=card.temperature, seed=seed,
+        temperature=card.temperature, seed=seed, max_turn=max_turn,
     )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ class Watch:
         self.curve.append(point)
         store.write_json(self._path, self.curve)
         text = write_samples(played, self.args.out / "samples" / f"{update:06d}.txt")
-        names = ("reward", "success", "turns", "understood", "legal")
+        names = ("reward", "success", "turns", "understood", "legal", "cut")
         shown = ", ".join(f"{name} {point[name]:.3f}" for name in names)
         if self.args.progress:
             print(f"\nheld-out users after update {update}: {shown}", flush=True)

@@ -34,8 +34,11 @@ def exchange(act, words, *, response=REJECT, reward=0.0, legal=True, accepted=-1
     )  # fmt: skip
 
 
-def conversation(*exchanges, words=()):
-    return Played([], [], [], exchanges=list(exchanges), words=list(words))
+def conversation(*exchanges, words=(), late=(), fault="neither"):
+    unended = [turn in late for turn in range(len(exchanges))]
+    return Played(
+        [], [], [], unended=unended, exchanges=list(exchanges), words=list(words), fault=fault
+    )
 
 
 def test_figures_of_hand_made_conversations(plane_world):
@@ -54,6 +57,8 @@ def test_figures_of_hand_made_conversations(plane_world):
                 exchange(Recommendation((4,)), offered, reward=-0.02, legal=False),
                 exchange(ask, asked, response=None, reward=-0.02, fault="user"),
                 words=[("Recommender", "one two three four six")],
+                late=[0],
+                fault="recommender",
             ),
         ],
         plane_world,
@@ -66,7 +71,8 @@ def test_figures_of_hand_made_conversations(plane_world):
     assert found.legal == pytest.approx(3 / 5)
     assert found.faithful == pytest.approx(3 / 4)
     assert found.dist4 == pytest.approx(3 / 4)
-    assert found.user_failed == 0.5
+    assert found.user_failed == found.recommender_failed == 0.5
+    assert found.cut == pytest.approx(1 / 5)
     assert found.as_dict()["turns"] == 2.5
 
 
@@ -132,6 +138,8 @@ def test_arguments_of_the_environment_are_taken_apart(world_file):
     assert not other.train.variants
     with pytest.raises(ValueError, match="unknown user"):
         Arena.of(world_file, "nobody")
+    with pytest.raises(ValueError, match="observation, split cannot be among env_kwargs"):
+        Arena.of(world_file, env_kwargs={"split": "train", "observation": "last"})
 
 
 def test_samples_are_written_to_be_read(tmp_path):

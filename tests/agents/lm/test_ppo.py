@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from agents import store  # noqa: E402
 from agents.lm import credit, models, per_turn, ppo, whole_dialogues  # noqa: E402
-from agents.lm.per_turn import Dialogues, gae, look  # noqa: E402
+from agents.lm.per_turn import Dialogues, Learner, gae, look  # noqa: E402
 from agents.lm.rollouts import Played  # noqa: E402
 from agents.lm.starting import Start  # noqa: E402
 from crs_gym.acts import Recommendation  # noqa: E402
@@ -119,6 +119,32 @@ def test_a_reward_of_each_turn_lies_at_its_last_own_token():
     assert made.rewards.tolist() == [pytest.approx([0, -0.1, 0, 0.9])]
     assert made.ends.tolist() == [[False, True, False, True]]
     assert made.before.nonzero()[:, 1].tolist() == [1, 2, 5, 6]
+
+
+def test_who_said_nothing_is_a_row_without_tokens(dialogues):
+    played, tensors = dialogues
+    silent = Played([], [], [], rewards=[])
+    made = Dialogues.of([*played[1:], silent], 0, group=4)
+    assert not made.own[-1].any()
+    assert not made.ends[-1].any()
+    assert not made.rewards[-1].any()
+    assert made.own[:-1].sum() == tensors.own[1:].sum()
+    nobody = Dialogues.of([silent] * 4, 0, group=4)
+    assert nobody.own.shape == (4, 1)
+    assert not nobody.own.any()
+
+
+def test_nothing_is_learnt_where_nothing_was_said(arguments, tmp_path, monkeypatch):
+    learner = Learner(Start.of(arguments(tmp_path / "run")), arguments(tmp_path / "run"))
+    played = learner.play(0)
+    before = {name: p.clone() for name, p in learner.policy.named_parameters()}
+    silent = [dataclasses.replace(one, ids=[], own=[], logprobs=[], ends=[], rewards=[])
+              for one in played]  # fmt: skip
+    monkeypatch.setattr(Learner, "play", lambda self, update: silent)
+    figures = learner.update(0)
+    assert figures["grad_norm"] == 0
+    assert all(np.isfinite(list(figures.values())))
+    assert all(torch.equal(before[name], p) for name, p in learner.policy.named_parameters())
 
 
 def test_only_own_tokens_have_a_gradient(start, dialogues):
@@ -349,11 +375,16 @@ def test_a_model_knows_the_temperature_that_it_learnt_at(arguments, tmp_path, ta
     assert start.learnt_card == dataclasses.replace(card_of(taught), temperature=0.5)
 
 
-@pytest.mark.parametrize("variant", ["turns", "dialogues"])
+@pytest.mark.parametrize(
+    ("variant", "taught_users"), [("turns", False), ("turns", True), ("dialogues", False)]
+)
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
-    arguments, tmp_path, monkeypatch, variant
+    arguments, tmp_path, monkeypatch, variant, taught_users, taught_user
 ):
-    whole, killed = (arguments(tmp_path / name, variant=variant) for name in ("whole", "killed"))
+    user = str(taught_user) if taught_users else "icer"
+    whole, killed = (
+        arguments(tmp_path / name, variant=variant, user=user) for name in ("whole", "killed")
+    )
     ppo.train(whole)
     with monkeypatch.context() as patch:
         _stop(patch, 1)

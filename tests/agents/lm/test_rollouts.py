@@ -99,6 +99,7 @@ def test_turns_that_never_end_are_cut_and_not_understood(parts):
         assert sum(one.own) == 2 * len(one.exchanges)
         assert one.fault == "recommender"
         assert not any(exchange.legal for exchange in one.exchanges)
+        assert one.cut == [True] * len(one.exchanges)
         for end in one.ends[:-1]:
             # the end that it lacks is read, and is none of its own tokens
             assert one.ids[end] != chat.end

@@ -80,6 +80,15 @@ def test_equal_seeds_are_equal_conversations(arena, recommender, taught_user):
     assert words[0] == words[1] != words[2]
 
 
+def test_what_a_user_says_does_not_depend_on_what_was_played_before(arena, recommender, user):
+    against, words = arena.with_user(user), {}
+    for batch in (range(8), range(8, 16), range(8)):
+        played = against.play(batch, *recommender, seed=1, max_turn=40)
+        words.setdefault(batch, []).append([one.words for one in played])
+    first, second = words[range(8)]
+    assert first == second
+
+
 def test_a_user_that_writes_nonsense_is_to_blame(arena, recommender, taught_user):
     from agents.lm.tiny import build_model
 
