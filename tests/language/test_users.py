@@ -1,5 +1,8 @@
 """Users that a language model plays, alone and in `crs/Dialogue-v0`."""
 
+import copy
+import pickle
+
 import gymnasium
 import jax
 import numpy as np
@@ -365,6 +368,19 @@ def test_nonsense_of_a_real_model_is_counted_and_broken_off(untrained, tmp_path,
     assert user.counts.asked == 3
     assert user.counts.failures == 0
     assert not list(tmp_path.iterdir())  # no cache is left behind
+
+
+@pytest.mark.parametrize("kind", ["lm", "icer-words"])
+def test_copies_go_on_as_the_environment_does(untrained, kind):
+    env = _env(f"{kind}:{untrained}")
+    env.reset(seed=1)
+    env.step("Hm.")
+    one, other = copy.deepcopy(env), pickle.loads(pickle.dumps(env.unwrapped))
+    step = env.step(say(OFFER, WORLD))
+    assert one.step(say(OFFER, WORLD)) == other.step(say(OFFER, WORLD)) == step
+    asked = [e.unwrapped.talk.opponent.model.usage.asked for e in (env, one, other)]
+    assert asked[0] > 0
+    assert asked == [asked[0]] * 3
 
 
 def test_an_endpoint_is_named_after_its_model(tmp_path, monkeypatch):
