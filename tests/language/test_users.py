@@ -402,6 +402,19 @@ def test_a_model_that_is_not_there_says_so():
         _env("lm:./nowhere")
 
 
+@pytest.mark.parametrize("model", ["gpt@localhost:8000/v1", "x@2", "gpt@httpd", "gpt@ftp://h/v1"])
+def test_an_endpoint_without_its_scheme_is_told_so(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="neither a folder nor MODEL@URL.* begins with http://"):
+        make_opponent(f"lm:{model}")
+
+
+def test_a_folder_may_have_an_at_in_its_name(untrained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x@2").symlink_to(untrained)
+    assert isinstance(make_opponent("lm:x@2"), ModelUser)
+
+
 def test_a_trained_model_is_told_what_it_was_told_then(tmp_path):
     from crs_gym.language.card import CARD, Card, card_of, trained
     from crs_gym.world import DataError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -181,6 +182,12 @@ def make_opponent(user: str | Opponent) -> Opponent:
     made: Any = getattr(import_module(module), attribute)
     opponent: Opponent = made.of(model) if takes_model else made()
     return opponent
+
+
+def split_endpoint(model: str) -> tuple[str, str]:
+    """The parts of MODEL@URL; the URL is empty where none follows, whatever else has an @."""
+    name, *url = re.split("@(?=https?://)", model, maxsplit=1)
+    return name, "".join(url)
 
 
 def person_of(world: World, user_id: Any, user: User, seed: int, variant: int) -> Person:

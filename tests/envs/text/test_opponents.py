@@ -12,7 +12,14 @@ from crs_gym.dialogue import (
     understand_response,
 )
 from crs_gym.envs.dialogue import DialogueEnv
-from crs_gym.envs.text import IcerUser, KeyboardUser, Person, Situation, make_opponent
+from crs_gym.envs.text import (
+    IcerUser,
+    KeyboardUser,
+    Person,
+    Situation,
+    make_opponent,
+    split_endpoint,
+)
 from crs_gym.users import User
 from crs_gym.world import load_world
 
@@ -134,6 +141,21 @@ def test_opponents_by_name():
     assert isinstance(make_opponent("person"), KeyboardUser)
     other = IcerUser()
     assert make_opponent(other) is other
+
+
+@pytest.mark.parametrize(
+    ("model", "parts"),
+    [
+        ("gpt@http://localhost:8000/v1", ("gpt", "http://localhost:8000/v1")),
+        ("a@b@https://me:pw@host/v1", ("a@b", "https://me:pw@host/v1")),
+        ("x@2", ("x@2", "")),
+        ("gpt@localhost/v1", ("gpt@localhost/v1", "")),
+        ("x@httpd", ("x@httpd", "")),
+        ("x", ("x", "")),
+    ],
+)
+def test_an_endpoint_is_told_by_its_url(model, parts):
+    assert split_endpoint(model) == parts
 
 
 @pytest.mark.parametrize(
