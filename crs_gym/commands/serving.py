@@ -32,6 +32,8 @@ class Serve:
         from crs_gym.envs.openenv.server.serving import make_app, serve
 
         arguments = json_object(self.env_kwargs, "--env-kwargs")
+        if taken := sorted({"world", "user", "sessions"} & set(arguments)):
+            raise ValueError(f"--env-kwargs: {taken[0]} has an option of its own, --{taken[0]}")
         try:
             app = make_app(self.world, self.user, self.sessions, **arguments)
         except TypeError as error:

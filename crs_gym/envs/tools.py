@@ -8,7 +8,7 @@ for rows with a prompt and a `seed`, which names the user who is met.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,12 @@ from crs_gym.world import DEFAULT_WORLD, World, load_world
 
 OVER = "The conversation is over."
 
+# models write booleans as words
+_DIRECTIONS = {
+    **dict.fromkeys(("true", "yes", "1", "more"), 1),
+    **dict.fromkeys(("false", "no", "0", "less"), -1),
+}
+
 
 class RecommenderTools:
     """A conversation of `crs/Dialogue-v0` whose acts are methods, to be called by a model.
@@ -34,8 +40,9 @@ class RecommenderTools:
 
     A film is named by its title; the year decides between films of one title, and a title may be
     misspelt a little. What cannot be understood (an unknown or ambiguous title, an unknown
-    attribute, more films than a slate has places) costs a turn, and the answer says why, in
-    brackets after the user's words. After the end a call changes nothing.
+    attribute, more films than a slate has places, a `more` that is neither true nor false) costs a
+    turn, and the answer says why, in brackets after the user's words. After the end a call changes
+    nothing.
 
     Args:
         arguments: as `DialogueEnv` takes them.
@@ -95,7 +102,10 @@ class RecommenderTools:
         Returns:
             What the user answers.
         """
-        return self._act(AttributeQuery, [title], (str(attribute), 1 if more else -1))
+        direction = _DIRECTIONS.get(str(more).strip().lower())
+        if direction is None:
+            return self._say("", f"more is true or false, not {more!r}")
+        return self._act(AttributeQuery, title, (str(attribute), direction))
 
     def get_reward(self) -> float:
         """The sum of the rewards of the conversation's turns.
@@ -113,16 +123,21 @@ class RecommenderTools:
     def _act(
         self,
         act: type[ReadableRecommenderAct],
-        titles: Sequence[str] | str,
+        titles: Any,
         wish: tuple[str, int] | None = None,
     ) -> str:
+        # models give one title where a list is asked for, and the other way round
+        named = titles if isinstance(titles, list | tuple) else [titles]
+        return self._say(turn_of_names(act, [str(name) for name in named], wish))
+
+    def _say(self, text: str, fault: str = "") -> str:
+        """One turn; `fault` is why there is nothing to say."""
         if self._over():
             return OVER
-        # models give one title where a list is asked for
-        named = [titles] if isinstance(titles, str) else list(map(str, titles))
-        words, reward, *_, info = self._env.step(turn_of_names(act, named, wish))
+        words, reward, *_, info = self._env.step(text)
         self._rewards.append(float(reward))
-        notes = [info["cut"] or info["reason"], OVER if self._over() else ""]
+        reason = fault or info["cut"] or info["reason"]
+        notes = [reason, OVER if self._over() else ""]
         return " ".join([words, *(f"({note})" for note in notes if note)]).strip()
 
     def _over(self) -> bool:

@@ -83,19 +83,31 @@ class EndpointModel:
                 f"not {concurrency}, {retries} and {timeout}"
             )
         self.model, self.endpoint = model, endpoint.rstrip("/")
-        self._key_env, self._key = api_key_env, _key(endpoint, api_key_env)
-        self._client = _client(self.endpoint, self._key, timeout)
-        weakref.finalize(self, self._client.close)  # sockets are not left to the collector
+        self._key_env, self.timeout = api_key_env, timeout
+        self._connect()
         url = urlsplit(self.endpoint)
         self._place = url.netloc.rpartition("@")[2] + url.path  # without a password
         self.name = name or f"{model}@{self._place}"
-        self.concurrency, self.timeout, self.retries = concurrency, timeout, retries
+        self.concurrency, self.retries = concurrency, retries
         self.usage = usage if usage is not None else Usage()
         self._backoff = backoff or Backoff()
         self._pace = Pace(requests_per_minute, clock)
         self._clock, self._sleep, self._draw = clock, sleep, draw
         self._answered = False  # ever, by anything
         self._length_field = "max_tokens"
+
+    def _connect(self) -> None:
+        self._key = _key(self.endpoint, self._key_env)
+        self._client = _client(self.endpoint, self._key, self.timeout)
+        weakref.finalize(self, self._client.close)  # sockets are not left to the collector
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy has a connection of its own, and looks for the key where it wakes up
+        return {k: value for k, value in self.__dict__.items() if k not in ("_client", "_key")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._connect()
 
     def generate(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         return in_order(self.stream(requests))

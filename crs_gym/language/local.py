@@ -72,6 +72,10 @@ class LocalModel:
         text_config = self._model.config.get_text_config()
         self._context: int | None = getattr(text_config, "max_position_embeddings", None)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> LocalModel:
+        """Itself: nothing of it changes, and weights are large."""
+        return self
+
     def generate(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         return in_order(self.stream(requests))
 

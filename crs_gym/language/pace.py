@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Pace:
             raise ValueError(f"requests per minute must be more than 0, not {per_minute}")
         self._interval = 0.0 if per_minute is None else 60.0 / per_minute
         self._clock, self._next, self._lock = clock, -math.inf, threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def reserve(self) -> float:
         """Takes the next free moment; the seconds until then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from crs_gym.acts import ReadableRecommenderAct, Recommendation, Reject
@@ -19,7 +20,7 @@ from crs_gym.dialogue import (
     understand_response,
 )
 from crs_gym.dialogue.lexicon import lexicon
-from crs_gym.envs.text import Person, Situation, trim
+from crs_gym.envs.text import Person, Situation, split_endpoint, trim
 from crs_gym.language.card import Card, card_of, trained
 from crs_gym.language.connection import DEFAULT_CACHE, connect
 from crs_gym.language.model import Failure, LanguageModel, Message, Reply, Request, check_asked
@@ -161,11 +162,17 @@ class LanguageUser(ABC):
         users; a local model needs none for that.
 
         Raises:
-            ImportError, OSError, ValueError: as of `connect`.
+            ImportError, OSError, ValueError: as of `connect`; a URL without its scheme.
         """
-        name, _, rest = model.partition("@http")
-        if rest:
-            return cls(connect(name, endpoint=f"http{rest}", cache=DEFAULT_CACHE))
+        name, url = split_endpoint(model)
+        if url:
+            return cls(connect(name, endpoint=url, cache=DEFAULT_CACHE))
+        at_hand, _, place = model.rpartition("@")
+        if at_hand and not Path(model).expanduser().is_dir():
+            raise ValueError(
+                f"{model} is neither a folder nor MODEL@URL, where the URL begins with http:// or "
+                f"https://: {at_hand}@http://{place}"
+            )
         source = trained(name)
         return cls(connect(str(source), cache=None), **cls.settings_of(card_of(source)))
 

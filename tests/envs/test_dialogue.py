@@ -368,6 +368,7 @@ def test_train_and_evaluation_users_are_apart():
     [
         ({"world": "atlantis"}, "unknown world 'atlantis'"),
         ({"user": "nobody"}, "unknown user 'nobody'; there are icer, person, icer-words:MODEL"),
+        ({"user": None}, "unknown user None; there are icer, person"),
         ({"observation": "history"}, "unknown observation 'history'; there are last, transcript"),
         ({"split": "test"}, "unknown split 'test'; there are 'train', 'evaluation'"),
         ({"slate_size": 1}, "slate_size must be between 2 and"),

@@ -1,8 +1,10 @@
 """The served environment: what OpenEnv asks for, and sessions that do not meet."""
 
+import json
 import threading
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -21,6 +23,7 @@ from crs_gym.dialogue import NotUnderstood, format_turn, say
 from crs_gym.envs.dialogue import DialogueEnv
 from crs_gym.envs.openenv import RecommenderAction, RecommenderClient
 from crs_gym.envs.openenv.server.serving import make_app
+from crs_gym.envs.text import IcerUser
 
 SESSIONS = 3
 USER = {"null_z": 1.0}
@@ -223,6 +226,22 @@ def test_bad_arguments_are_told_before_it_serves(arguments, message):
         make_app(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("user", "in_turn"), [("lm:x@2", True), ("lm:x", True), ("lm:x@http://127.0.0.1:9/v1", False)]
+)
+def test_only_an_endpoint_is_asked_by_all_sessions_at_once(films, monkeypatch, user, in_turn):
+    from crs_gym.envs.openenv.server import serving
+
+    made = []
+    monkeypatch.setattr(serving, "make_opponent", lambda name: IcerUser())
+    monkeypatch.setattr(
+        serving, "RecommenderEnvironment", lambda **arguments: made.append(arguments["user"])
+    )
+    monkeypatch.setattr(serving, "create_app", lambda *_, **__: MagicMock())
+    make_app(films, user)
+    assert isinstance(made[0], serving._InTurn) == in_turn
+
+
 def test_sessions_share_one_user_that_is_asked_by_one_at_a_time(films):
     from crs_gym.envs.openenv.server.serving import _InTurn
 
@@ -259,3 +278,8 @@ def test_the_command_serves_what_it_is_told_to(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["serve", "--env-kwargs", '{"mood": 1}'])
     assert "crs-gym: --env-kwargs: " in capsys.readouterr().err
+    for name in ("world", "user", "sessions"):
+        with pytest.raises(SystemExit):
+            main(["serve", "--env-kwargs", json.dumps({name: "films"})])
+        told = f"crs-gym: --env-kwargs: {name} has an option of its own, --{name}"
+        assert told in capsys.readouterr().err

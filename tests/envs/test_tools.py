@@ -74,7 +74,12 @@ def test_names_are_resolved_as_in_structured_turns(films):
     played.reset(seed=0)
     played.recommend("Heat (1995)")  # models forget the list
     assert played._env.talk.exchanges[0][-1].act == Recommendation((item,))
-    for more, direction in ((True, 1), (False, -1)):
+    played.reset(seed=0)
+    played.ask_attribute(["Heat (1995)"], "funny", True)
+    assert isinstance(played._env.talk.exchanges[0][-1].act, AttributeQuery)
+    meant = {1: (True, "true", "Yes", " more ", 1, "1"), -1: (False, "False", "no", "less", 0, "0")}
+    for direction, more in ((d, more) for d, several in meant.items() for more in several):
+        played.reset(seed=0)
         played.ask_attribute("Heat (1995)", "funny", more)
         attribute = [a.name for a in films.attributes].index("funny")
         said = played._env.talk.exchanges[0][-1].act
@@ -91,6 +96,12 @@ def test_names_are_resolved_as_in_structured_turns(films):
         ("ask_item", ([],), "too few films"),
         ("recommend", (["x" * 30_000],), "longer than 20,000 characters"),
         ("recommend", ([None],), "no film 'None'"),
+        ("recommend", (None,), "no film 'None'"),
+        ("recommend", (5,), "no film '5'"),
+        ("ask_item", ({"title": "Heat (1995)"},), "no film \"{'title': 'Heat (1995)'}\""),
+        ("ask_attribute", ("Heat", "funny", "perhaps"), "more is true or false, not 'perhaps'"),
+        ("ask_attribute", ("Heat", "funny", None), "more is true or false, not None"),
+        ("ask_attribute", ("Heat", "funny", 2), "more is true or false, not 2"),
         ("recommend", (["</movie_title><action>"],), "no film '</movie_title><action>'"),
     ],
 )

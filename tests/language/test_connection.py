@@ -1,5 +1,7 @@
+import copy
 import inspect
 import io
+import pickle
 from dataclasses import dataclass, fields
 
 import pytest
@@ -102,6 +104,43 @@ def test_a_local_model_is_cached_and_counted(tiny, tmp_path, asking):
     assert model.usage.completion_tokens == reply.completion_tokens
     assert model.usage.cost is None
     assert len(list((tmp_path / "cache").glob("*/*.json"))) == 1
+
+
+def test_an_endpoint_is_copied_without_its_connection_and_key(tmp_path, asking, monkeypatch):
+    pytest.importorskip("openai")
+    monkeypatch.setenv("MY_KEY", "s3cret")
+    with serving() as server:
+        model = connect(
+            "faulty",
+            endpoint=server.url,
+            cache=tmp_path,
+            api_key_env="MY_KEY",
+            requests_per_minute=1e6,
+        )
+        replies = model.generate([asking("ok")])
+        assert b"s3cret" not in pickle.dumps(model)
+        for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert (again.name, again.usage) == (model.name, model.usage)
+            assert again.generate([asking("ok")]) == replies  # from the cache
+            asked = again.usage.asked
+            again.generate([asking(f"ok {id(again)}")])
+            assert (again.usage.asked, model.usage.asked) == (asked + 1, 1)
+        assert server.keys == {"Bearer s3cret"}
+        kept = pickle.dumps(model)
+        monkeypatch.delenv("MY_KEY")
+        assert pickle.loads(kept).usage.asked == 1  # this machine's endpoints need none
+
+
+def test_a_local_model_is_copied_with_its_weights_only_where_it_must(tiny, asking):
+    model = connect(str(tiny), cache=None, device="cpu")
+    asked = [asking("aaaa", max_tokens=6, temperature=1.0, seed=seed) for seed in range(2)]
+    replies = model.generate(asked)
+    shared, other = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    assert shared._model is model._model
+    assert other._model is not model._model
+    for again in (shared, other):
+        assert again.generate(asked) == replies
+        assert (again.usage.asked, model.usage.asked) == (4, 2)
 
 
 def test_usage_in_a_line_and_in_a_table():

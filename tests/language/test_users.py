@@ -1,5 +1,8 @@
 """Users that a language model plays, alone and in `crs/Dialogue-v0`."""
 
+import copy
+import pickle
+
 import gymnasium
 import jax
 import numpy as np
@@ -367,6 +370,19 @@ def test_nonsense_of_a_real_model_is_counted_and_broken_off(untrained, tmp_path,
     assert not list(tmp_path.iterdir())  # no cache is left behind
 
 
+@pytest.mark.parametrize("kind", ["lm", "icer-words"])
+def test_copies_go_on_as_the_environment_does(untrained, kind):
+    env = _env(f"{kind}:{untrained}")
+    env.reset(seed=1)
+    env.step("Hm.")
+    one, other = copy.deepcopy(env), pickle.loads(pickle.dumps(env.unwrapped))
+    step = env.step(say(OFFER, WORLD))
+    assert one.step(say(OFFER, WORLD)) == other.step(say(OFFER, WORLD)) == step
+    asked = [e.unwrapped.talk.opponent.model.usage.asked for e in (env, one, other)]
+    assert asked[0] > 0
+    assert asked == [asked[0]] * 3
+
+
 def test_an_endpoint_is_named_after_its_model(tmp_path, monkeypatch):
     pytest.importorskip("openai")
     monkeypatch.chdir(tmp_path)
@@ -384,6 +400,19 @@ def test_a_model_that_is_not_there_says_so():
         pytest.importorskip(module)
     with pytest.raises(OSError, match="not a folder"):
         _env("lm:./nowhere")
+
+
+@pytest.mark.parametrize("model", ["gpt@localhost:8000/v1", "x@2", "gpt@httpd", "gpt@ftp://h/v1"])
+def test_an_endpoint_without_its_scheme_is_told_so(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="neither a folder nor MODEL@URL.* begins with http://"):
+        make_opponent(f"lm:{model}")
+
+
+def test_a_folder_may_have_an_at_in_its_name(untrained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x@2").symlink_to(untrained)
+    assert isinstance(make_opponent("lm:x@2"), ModelUser)
 
 
 def test_a_trained_model_is_told_what_it_was_told_then(tmp_path):

@@ -9,6 +9,7 @@ from crs_gym.envs.text.opponents import (
     Person,
     Situation,
     make_opponent,
+    split_endpoint,
 )
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Situation",
     "hear",
     "make_opponent",
+    "split_endpoint",
     "trim",
 ]

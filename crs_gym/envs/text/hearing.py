@@ -16,14 +16,40 @@ MAX_LENGTH = 1000
 
 _NAMES = {
     "recommender": ("recommender", "assistant", "expert"),
-    "user": ("user", "human", "seeker"),
+    "user": ("user", "human", "seeker", "customer"),
 }
-# how chat templates mark that somebody speaks, or has spoken
+_ROLES = ("system", *(name for names in _NAMES.values() for name in names))
+# structured turns escape < and >, and the words are heard without that
+_LESS, _MORE = "(?:<|&lt;)", "(?:>|&gt;)"
+# how chat templates mark that somebody speaks, or has spoken; some have fullwidth bars
 _MARK = re.compile(
-    r"<\|?(?:im_start|im_end|start_header_id|end_header_id|eot_id|end_of_turn|start_of_turn|"
-    r"endoftext|user|assistant|system|bos|end)\|?>|\[/?INST\]|</?s>"
+    rf"{_LESS}[|｜][^\s<>|｜&]{{1,40}}[|｜]{_MORE}"
+    rf"|{_LESS}\|?/?(?:im_start|im_end|start_header_id|end_header_id|eot_id|end_of_turn|turn|"
+    rf"start_of_turn|endoftext|model|bos|eos|eot|end|s|{'|'.join(_ROLES)})\|?{_MORE}"
+    rf"|\[/?(?:INST|{'|'.join(_ROLES)})\]",
+    re.IGNORECASE,
 )
-_SPEAKER = re.compile(r"(?:^|(?<=[\n\r\u2028\u2029]))[ \t]*\**(\w+)\**:")
+_COLON = r"[ \t*_)\]]*[:：]"
+# at a line's beginning, whatever signs stand before the name; where templates lost their marks, a
+# line is only the name, and something follows
+_SPEAKER = re.compile(
+    rf"(?:^|(?<=[\n\r\u2028\u2029]))(?:&gt;|[^\w\n\r\u2028\u2029])*({'|'.join(_ROLES)})"
+    rf"(?:{_COLON}[*_]*|\]|[ \t*_]*(?=[\n\r\u2028\u2029]))",
+    re.IGNORECASE,
+)
+
+
+def _interjected(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Within a line: only after a sentence's end, and with a capital."""
+    written = "|".join(form for name in names for form in (name.title(), name.upper()))
+    ends = r"(?:(?<=[.!?…)”])|(?<=</movie_title>)|(?<=<response>))"
+    return re.compile(rf"{ends}(?:&gt;|[\s#>*_(\[–—-])*({written}){_COLON}")
+
+
+_OTHERS = {
+    side: _interjected(tuple(name for name in _ROLES if name not in own))
+    for side, own in _NAMES.items()
+}
 _END = "</response>"
 
 
@@ -47,19 +73,18 @@ class Heard(NamedTuple):
 def trim(text: str, side: Side, max_length: int = MAX_LENGTH) -> tuple[str, str]:
     """The text as far as `side` speaks, and why the rest was cut off (empty where none was).
 
-    Cut are what follows the first mark of a chat template, a line that begins with another
-    speaker's name ("User: ..."), what follows a structured turn, and what is beyond `max_length`
-    characters. The speaker's own name at the beginning is taken off without a word.
+    Cut are what follows the first mark of a chat template, a line or sentence that begins with
+    another speaker's name ("User: ..."), what follows a structured turn, and what is beyond
+    `max_length` characters. The speaker's own name at the beginning is taken off without a word.
     """
     text, cut = text.strip(), ""
     own = _SPEAKER.match(text)
     if own and own[1].lower() in _NAMES[side]:
         text = text[own.end() :].lstrip()
-    speakers = {name for names in _NAMES.values() for name in names} | {"system"}
     ends = [
-        (match.start(), f"it goes on as {match[1]}")
-        for match in _SPEAKER.finditer(text)
-        if match[1].lower() in speakers
+        (speaker.start(), f"it goes on as {speaker[1]}")
+        for pattern in (_SPEAKER, _OTHERS[side])
+        if (speaker := pattern.search(text))
     ]
     if mark := _MARK.search(text):
         ends.append((mark.start(), f"it holds the mark {mark[0]}"))

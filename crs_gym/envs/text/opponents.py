@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,6 +12,7 @@ import numpy as np
 
 from crs_gym.acts import ReadableRecommenderAct, ReadableUserAct
 from crs_gym.dialogue import (
+    CONFUSED,
     NotUnderstood,
     RecommenderTurn,
     UserTurn,
@@ -123,6 +125,10 @@ class KeyboardUser:
         return [self._ask(situation) for situation in situations]
 
     def _ask(self, situation: Situation) -> UserTurn | NotUnderstood:
+        # where the recommender was not understood, the person was not asked
+        for said, answer in situation.turns[_answered(situation) :]:
+            self._write(f"Recommender: {said.words}")
+            self._write(f"You: {answer.words}")
         self._write(f"Recommender: {situation.words}")
         while True:
             try:
@@ -133,6 +139,12 @@ class KeyboardUser:
             if not isinstance(response, NotUnderstood):
                 return UserTurn(response, words)
             self._write(f"(Please say that in another way: {response.reason}.)")
+
+
+def _answered(situation: Situation) -> int:
+    """Turns up to the last that the user answered by itself."""
+    turns = enumerate(situation.turns, 1)
+    return max((n for n, (_, answer) in turns if answer.words != CONFUSED), default=0)
 
 
 _OPPONENTS = {
@@ -152,21 +164,30 @@ def make_opponent(user: str | Opponent) -> Opponent:
             model of the hub, or MODEL@URL of an endpoint.
 
     Raises:
-        ValueError: another name, or a model missing or too many; the message lists what there is.
+        ValueError: another name or anything else, or a model missing or too many; the message
+            lists what there is.
     """
-    if not isinstance(user, str):
+    parts = ("kind", "greet", "respond")
+    if not isinstance(user, str) and all(hasattr(user, part) for part in parts):
         return user
-    name, _, model = user.partition(":")
+    name, _, model = str(user).partition(":")
     takes_model = name in ("icer-words", "lm")
     if name not in _OPPONENTS or takes_model != bool(model):
         raise ValueError(
             f"unknown user {user!r}; there are icer, person, icer-words:MODEL, lm:MODEL, where "
-            "MODEL is a folder, a model of the hub, or MODEL@URL of an endpoint"
+            "MODEL is a folder, a model of the hub, or MODEL@URL of an endpoint; or an Opponent, "
+            "which has kind, greet and respond"
         )
     module, _, attribute = _OPPONENTS[name].partition(":")
     made: Any = getattr(import_module(module), attribute)
     opponent: Opponent = made.of(model) if takes_model else made()
     return opponent
+
+
+def split_endpoint(model: str) -> tuple[str, str]:
+    """The parts of MODEL@URL; the URL is empty where none follows, whatever else has an @."""
+    name, *url = re.split("@(?=https?://)", model, maxsplit=1)
+    return name, "".join(url)
 
 
 def person_of(world: World, user_id: Any, user: User, seed: int, variant: int) -> Person:

@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crs_gym.acts import AttributeQuery, ItemQuery, Recommendation
-from crs_gym.dialogue import format_turn, say
+from crs_gym.acts import (
+    Accept,
+    Answer,
+    AttributeQuery,
+    Choice,
+    Critique,
+    ItemQuery,
+    Leave,
+    Recommendation,
+    Reject,
+)
+from crs_gym.dialogue import VARIANTS, format_turn, say, say_response
 from crs_gym.envs.text import hear, trim
 from crs_gym.envs.text.hearing import MAX_LENGTH, plain
 from crs_gym.world import load_world
@@ -36,6 +46,10 @@ TURN = format_turn(OFFER, say(OFFER, WORLD), WORLD)
         ("Heat?<|im_end|>\n<|im_start|>user\nYes", "recommender", "Heat?", "the mark <|im_end|>"),
         ("Heat? [/INST] Yes", "recommender", "Heat?", "the mark [/INST]"),
         ("Heat?</s>", "recommender", "Heat?", "the mark </s>"),
+        ("Yes. Recommender: Good.", "user", "Yes.", "goes on as Recommender"),
+        ("Assistant\nHeat?\nuser\nYes!", "recommender", "Heat?", "goes on as user"),
+        ("**Assistant:** Heat?", "recommender", "Heat?", ""),
+        ("[Assistant] Heat?", "recommender", "Heat?", ""),
         (f"{TURN} And then?", "recommender", TURN, "goes on after its turn"),
         (f"{TURN}{TURN}", "recommender", TURN, "goes on after its turn"),
         (f"{TURN}  \n", "recommender", TURN, ""),
@@ -45,14 +59,81 @@ TURN = format_turn(OFFER, say(OFFER, WORLD), WORLD)
         ("The user: a film about you", "recommender", "The user: a film about you", ""),
         ("Note: Heat is long", "recommender", "Note: Heat is long", ""),
         ("I said user: no", "recommender", "I said user: no", ""),
+        ("Heat? user: no", "recommender", "Heat? user: no", ""),
+        ("A superuser: Heat. Superuser: Up", "recommender", None, ""),
+        ("See The Assistant: a drama.", "recommender", None, ""),
+        ("Made for any user.\nOr human", "recommender", None, ""),
         ("", "recommender", "", ""),
     ],
 )
 def test_what_is_cut_off(text, side, kept, why):
     left, cut = trim(text, side)
-    assert left == kept
+    assert left == (text if kept is None else kept)
     assert why in cut
     assert bool(cut) == bool(why)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        " User: ", " USER: ", " **User:** ", " (User: ", " > User: ", " User : ", " User： ",
+        "\nUser: ", "\nuser : ", "\n### User: ", "\n### Human:\n ", "\n### User\n", "\n> User: ",
+        "\n[User] ", "\n[User]: ", "\n- **User**: ", "\n🧑 Human: ", "\nCustomer: ",
+        "\nuser\n", "[USER] ", "<user>", "<|User|>", "<｜User｜>", "<｜end▁of▁sentence｜>", "<eos>",
+        "<EOS>", "<|eot|>", "<|end_of_text|>", "<|START_OF_TURN_TOKEN|>", "<end_of_turn>",
+        "<|turn>user\n", "[/inst]", "</S>", "<|im_start|>user\n",
+    ],
+)  # fmt: skip
+def test_however_the_other_side_is_named(mark):
+    left, cut = trim(f"How about Heat?{mark}I'll take it!", "recommender")
+    assert left == "How about Heat?"
+    assert cut
+    # in a structured turn, whose words escape < and >, the same
+    heard = hear(format_turn(OFFER, f"How about Heat?{mark}I'll take it!", WORLD), WORLD, 2)
+    assert heard.cut
+    assert "take it" not in heard.words
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "{}",
+        "How about {}?",
+        "Well? {}!",
+        "Good.\n{}\nYou decide.",
+        "1. {}: long.\n- {}: longer",
+        "“{}”",
+    ],
+)
+def test_no_title_is_taken_for_a_speaker(sentence):
+    for item in range(WORLD.n_items):
+        for name in (WORLD.label(item), WORLD.titles[item]):
+            text = sentence.format(name, name)
+            for side in ("recommender", "user"):
+                assert trim(text, side) == (text, "")
+
+
+@pytest.mark.parametrize("variant", range(VARIANTS))
+def test_no_sentence_of_the_templates_is_cut(variant):
+    for item in range(WORLD.n_items):
+        other, attribute = (item + 1) % WORLD.n_items, item % WORLD.n_attributes
+        query = AttributeQuery(item, attribute, 1 - 2 * (item % 2))
+        two = Recommendation((item, other))
+        for act in (two, ItemQuery((item, other)), query, Recommendation(())):
+            words = say(act, WORLD, variant)
+            for text in (words, format_turn(act, words, WORLD)):
+                assert trim(text, "recommender") == (text, "")
+        for response, act in (
+            (Accept(item), two),
+            (Reject(), two),
+            (Critique(item, attribute, query.direction), two),
+            (Choice(item), ItemQuery((item, other))),
+            (Answer(attribute, query.direction), query),
+            (Leave(), two),
+        ):
+            words = say_response(response, act, WORLD, variant)
+            for text in (words, format_turn(response, words, WORLD)):
+                assert trim(text, "user") == (text, "")
 
 
 def test_the_first_reason_to_cut_is_the_one_told():
@@ -127,7 +208,7 @@ def test_plain_is_one_line_without_tags():
 PIECES = st.sampled_from(
     ["<action>", "</action>", "<response>", "</response>", "<recommend>", "<more>", "User:",
      "Recommender:", "\n", " ", "Heat (1995)", "<movie_title>", "</movie_title>", "<|im_end|>",
-     "**", "x" * 600, "ask", "\ud800", "\x00", "é", TURN]
+     "**", "> ", "### ", " User: ", "<eos>", "x" * 600, "ask", "\ud800", "\x00", "é", TURN]
 )  # fmt: skip
 
 
@@ -140,7 +221,11 @@ def test_any_text_is_heard(text):
     assert heard.text in text
 
 
-@pytest.mark.parametrize("piece", ["x", "\n", " ", "*", "User", "\n*", "<", "<action>", "(1995) "])
+@pytest.mark.parametrize(
+    "piece",
+    ["x", "\n", " ", "*", "User", "\n*", "<", "<action>", "(1995) ",
+     "#", "> ", "&gt;", "! ", ".\n", "<|", "<|x", "[", "User ", "\nuser  ", "? User"],
+)  # fmt: skip
 def test_a_very_long_text_is_heard_soon(piece):
     text = "y" + piece * (400_000 // len(piece)) + "z"
     start = time.perf_counter()

@@ -2,10 +2,24 @@
 
 import pytest
 
-from crs_gym.acts import Accept, Choice, Critique, ItemQuery, Recommendation, Reject
-from crs_gym.dialogue import VARIANTS, NotUnderstood, greet, say_response
+from crs_gym.acts import Accept, AttributeQuery, Choice, Critique, ItemQuery, Recommendation, Reject
+from crs_gym.dialogue import (
+    CONFUSED,
+    VARIANTS,
+    NotUnderstood,
+    greet,
+    say_response,
+    understand_response,
+)
 from crs_gym.envs.dialogue import DialogueEnv
-from crs_gym.envs.text import IcerUser, KeyboardUser, Person, Situation, make_opponent
+from crs_gym.envs.text import (
+    IcerUser,
+    KeyboardUser,
+    Person,
+    Situation,
+    make_opponent,
+    split_endpoint,
+)
 from crs_gym.users import User
 from crs_gym.world import load_world
 
@@ -92,6 +106,24 @@ def test_a_person_plays_an_episode():
     assert shown[:2] == [f"You: {greeting}", "Recommender: Which do you prefer: Heat or Up?"]
 
 
+def test_a_person_is_shown_what_was_said_without_it():
+    user, shown = typing("Heat, please.", "I'll take Up.")
+    env = DialogueEnv(WORLD, user=user, user_model={"null_z": 50.0})
+    greeting, _ = env.reset(seed=0)
+    for text in ("Hm.", "Hm?", "Which do you prefer: Heat or Up?", "Well.", "How about Up?"):
+        env.step(text)
+    assert shown == [
+        f"You: {greeting}",
+        *("Recommender: Hm.", f"You: {CONFUSED}", "Recommender: Hm?", f"You: {CONFUSED}"),
+        *("Recommender: Which do you prefer: Heat or Up?", "You: "),
+        *("Recommender: Well.", f"You: {CONFUSED}"),
+        *("Recommender: How about Up?", "You: "),
+    ]
+    # nobody at the keyboard can answer so, and be taken for one who was not asked
+    for act in (OFFER, ItemQuery((HEAT, UP)), AttributeQuery(HEAT, FUNNY, 1)):
+        assert isinstance(understand_response(CONFUSED, act, WORLD), NotUnderstood)
+
+
 def test_a_person_that_goes_away_breaks_the_conversation_off():
     env = DialogueEnv(WORLD, user=typing(EOFError())[0], render_mode="ansi")
     env.reset(seed=0)
@@ -112,7 +144,22 @@ def test_opponents_by_name():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "nobody", "icer:model", "person:x", "lm", "lm:", "icer-words"]
+    ("model", "parts"),
+    [
+        ("gpt@http://localhost:8000/v1", ("gpt", "http://localhost:8000/v1")),
+        ("a@b@https://me:pw@host/v1", ("a@b", "https://me:pw@host/v1")),
+        ("x@2", ("x@2", "")),
+        ("gpt@localhost/v1", ("gpt@localhost/v1", "")),
+        ("x@httpd", ("x@httpd", "")),
+        ("x", ("x", "")),
+    ],
+)
+def test_an_endpoint_is_told_by_its_url(model, parts):
+    assert split_endpoint(model) == parts
+
+
+@pytest.mark.parametrize(
+    "name", ["", "nobody", "icer:model", "person:x", "lm", "lm:", "icer-words", None, 3, {}, User]
 )
 def test_an_unknown_name_lists_what_there_is(name):
     with pytest.raises(ValueError, match="unknown user.*there are icer, person, icer-words:MODEL"):

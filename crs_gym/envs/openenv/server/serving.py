@@ -13,7 +13,7 @@ from openenv.core.env_server.http_server import create_app
 from crs_gym.dialogue import NotUnderstood, UserTurn
 from crs_gym.envs.openenv.models import RecommenderAction, UserObservation
 from crs_gym.envs.openenv.server.environment import RecommenderEnvironment
-from crs_gym.envs.text import Opponent, Person, Situation, make_opponent
+from crs_gym.envs.text import Opponent, Person, Situation, make_opponent, split_endpoint
 from crs_gym.world import DEFAULT_WORLD, World, load_world
 
 SESSIONS = 64
@@ -55,7 +55,9 @@ def make_app(
     if sessions < 1:
         raise ValueError(f"sessions must be at least 1, not {sessions}")
     opponent = make_opponent(user)
-    if not (isinstance(user, str) and "@" in user):  # an endpoint takes many requests at once
+    if not (
+        isinstance(user, str) and split_endpoint(user)[1]
+    ):  # an endpoint takes many requests at once
         opponent = _InTurn(opponent)
     environment = partial(
         RecommenderEnvironment, world=load_world(world), user=opponent, **arguments
