@@ -65,7 +65,7 @@ class Args:
     temperature: float = 0.3
     """of sampling; 0 takes the likeliest token"""
     max_turn: int = 64
-    """tokens of a turn"""
+    """tokens of a turn; a longer one is cut off there, as the figure `cut` tells"""
     batch: int = 128
     """conversations played side by side"""
     bf16: bool = False

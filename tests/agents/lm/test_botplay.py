@@ -1,6 +1,8 @@
 """Both sides learn in turn, against what the other was; a killed training goes on."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +96,17 @@ def test_a_side_must_be_what_it_was_trained_for(args, taught, taught_user):
     args.user_model = ""
     with pytest.raises(ValueError, match="--user-model"):
         botplay.train(args)
+
+
+@pytest.mark.slow
+def test_two_processes_wait_for_each_others_models(args):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "agents.lm.botplay", "--model", args.model]
+    command += ["--user-model", args.user_model, "--world", args.world, "--out", str(args.out)]
+    command += ["--rounds", "2", "--updates", "1", "--batch-size", "8", "--group", "2"]
+    command += ["--minibatch-size", "4", "--env-kwargs", "max_turns=2", "--max-turn", "30"]
+    command += ["--validation-episodes", "0", "--device", "cpu", "--no-progress"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for side in ("recommender-2", "user-2"):
+        assert (args.out / side / "final" / "config.json").is_file()
