@@ -19,6 +19,7 @@ from agents.lm.chats import ChatFormat
 from agents.lm.rollouts import Played
 from crs_gym.acts import Recommendation
 from crs_gym.dialogue import NotUnderstood, understand
+from crs_gym.envs.dialogue import rendered
 from crs_gym.envs.text import Conversations, Opponent, make_opponent
 from crs_gym.evaluation.judging.wording import distinct
 from crs_gym.simulation import Simulator, episode_key, seed_key
@@ -211,11 +212,11 @@ def play_all(
 
 
 def write_samples(played: Sequence[Played], path: Path, count: int = 5) -> str:
-    """Some conversations in words, to read; replaced whole."""
+    """Some conversations to read, see `rendered`; replaced whole."""
     texts = []
     for one in played[:count]:
-        lines = [f"{who}: {words}" for who, words in one.words]
-        texts.append("\n".join([*lines, f"(return {one.total:.2f})"]))
+        told = rendered(one.words, one.exchanges)
+        texts.append(f"{told}\n(return {one.total:.2f})")
     text = "\n\n".join(texts) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     store.write_text(path, text)

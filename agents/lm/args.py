@@ -78,8 +78,8 @@ class RLArgs(RunArgs):
     temperature: float = 0.3
     """of sampling while training; the policy that learns is the model at this temperature"""
     max_turn: int = 64
-    """tokens of a turn; a longer one is cut off there. A hub model's tokenizer, for which a title is
-    several, needs more: the figure `cut` tells"""
+    """tokens of a turn; a longer one is cut off there. A hub model's tokenizer, for which a title
+    is several, needs more: the figure `cut` tells"""
     validate_every: int = 10
     """updates between conversations with held-out users; at each a checkpoint is written"""
     validation_episodes: int = 256

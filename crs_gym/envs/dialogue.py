@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from typing import Any, Literal, SupportsFloat
 
 import gymnasium
@@ -184,7 +185,7 @@ class DialogueEnv(gymnasium.Env[str, str]):
             return None
         if not len(self.talk):
             return ""
-        return rendered(self.talk, 0)
+        return rendered(self.talk.past[0], self.talk.exchanges[0])
 
     def _observe(self) -> str:
         past = self.talk.past[0]
@@ -223,11 +224,19 @@ def charset(world: World) -> str:
     return "".join(sorted({*string.printable[:95], *_TYPED, *"".join(words)}))
 
 
-def rendered(talk: Conversations, conversation: int) -> str:
-    """A conversation with, in brackets, what was cut off, not understood or not legal."""
-    (who, greeting), *_ = talk.past[conversation]
+def rendered(past: Sequence[tuple[str, str]], exchanges: Sequence[Exchange]) -> str:
+    """A conversation with, in brackets, what was cut off, not understood or not legal.
+
+    Args:
+        past: (speaker, words), first of the greeting.
+        exchanges: the turns.
+
+    Returns:
+        lines of which all can be printed: "?" stands for what cannot.
+    """
+    (who, greeting), *_ = past
     lines = [f"{who}: {greeting}"]
-    for exchange in talk.exchanges[conversation]:
+    for exchange in exchanges:
         heard = exchange.heard
         lines.append(f"Recommender: {heard.words}")
         if heard.cut:
@@ -238,4 +247,4 @@ def rendered(talk: Conversations, conversation: int) -> str:
         lines.append(f"User: {exchange.reply}")
         if exchange.fault == "user":
             lines.append(f"  [user not understood: {exchange.reason}]")
-    return "\n".join(lines)
+    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)

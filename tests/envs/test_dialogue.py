@@ -349,6 +349,15 @@ def test_steps_need_a_reset():
     env.step("Hm.")
 
 
+def test_what_is_rendered_can_be_printed():
+    env = DialogueEnv(render_mode="ansi")
+    env.reset(seed=0)
+    env.step("a lone \udcff, a bell \a and Amélie")
+    shown = env.render()
+    assert "Recommender: a lone ?, a bell ? and Amélie" in shown
+    shown.encode("utf-8")
+
+
 def test_render_needs_its_mode():
     env = DialogueEnv(render_mode="ansi")
     assert env.render() == ""

@@ -144,11 +144,14 @@ def test_arguments_of_the_environment_are_taken_apart(world_file):
 
 def test_samples_are_written_to_be_read(tmp_path):
     one = conversation(
-        exchange(None, "", reward=0.25), words=[("User", "Hi"), ("Recommender", "?")]
+        exchange(None, "?", reward=0.25), words=[("User", "Hi"), ("Recommender", "?")]
     )
+    heard = one.exchanges[0].heard._replace(cut="it goes on as User")
+    one.exchanges = [dataclasses.replace(one.exchanges[0], heard=heard, reply="Sorry?")]
     text = write_samples([one] * 7, tmp_path / "new" / "a.txt", count=2)
     assert text == (tmp_path / "new" / "a.txt").read_text()
-    assert text == "\n\n".join(["User: Hi\nRecommender: ?\n(return 0.25)"] * 2) + "\n"
+    told = "User: Hi\nRecommender: ?\n  [cut off: it goes on as User]\nUser: Sorry?\n(return 0.25)"
+    assert text == "\n\n".join([told] * 2) + "\n"
 
 
 def test_a_watch_validates_once_and_forgets_what_came_after(parts, tmp_path, capsys):
