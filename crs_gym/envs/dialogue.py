@@ -178,18 +178,23 @@ class DialogueEnv(gymnasium.Env[str, str]):
         return self._observe(), exchange.reward, *ends, self._info(exchange)
 
     def render(self) -> str | None:
-        """The conversation so far, for `render_mode="ansi"`; notes stand in brackets."""
+        """The conversation so far, for `render_mode="ansi"`, in the characters of observations;
+        notes stand in brackets.
+        """
         if self.render_mode is None:
             gymnasium.logger.warn("render() was called without a render_mode")
             return None
         if not len(self.talk):
             return ""
-        return rendered(self.talk, 0)
+        return self._in_charset(rendered(self.talk, 0))
 
     def _observe(self) -> str:
         past = self.talk.past[0]
         text = past[-1][1] if self.observation == "last" else self.talk.transcript(0)
-        return "".join(c if c in self._charset else "?" for c in text[: self._size])
+        return self._in_charset(text[: self._size])
+
+    def _in_charset(self, text: str) -> str:
+        return "".join(c if c in self._charset else "?" for c in text)
 
     def _info(self, exchange: Exchange | None) -> dict[str, Any]:
         accepted = exchange.accepted if exchange else -1

@@ -296,6 +296,17 @@ def test_observations_keep_to_their_space_whatever_a_user_says(observation):
     assert "???! ???" in words
 
 
+@pytest.mark.parametrize("text", ["Hm \ud800 \x1b[2J\x00.", "Heat <|\ud800|>", "Up?<｜User｜>Yes"])
+def test_what_is_rendered_can_be_printed(text):
+    env = DialogueEnv(user=Chatty(), render_mode="ansi")
+    env.reset(seed=0)
+    *_, info = env.step(text)
+    env.step(f"How about {UP}?")
+    assert set(env.render()) <= set(charset(WORLD))
+    assert env.render().count("\nRecommender: ") == 2
+    f"{info['reason']}{info['cut']}".encode()
+
+
 def test_the_charset_holds_all_that_is_said():
     letters = charset(WORLD)
     assert len(set(letters)) == len(letters)
