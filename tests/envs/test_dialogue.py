@@ -296,6 +296,17 @@ def test_observations_keep_to_their_space_whatever_a_user_says(observation):
     assert "???! ???" in words
 
 
+@pytest.mark.parametrize("text", ["Hm \ud800 \x1b[2J\x00.", "Heat <|\ud800|>", "Up?<｜User｜>Yes"])
+def test_what_is_rendered_can_be_printed(text):
+    env = DialogueEnv(user=Chatty(), render_mode="ansi")
+    env.reset(seed=0)
+    *_, info = env.step(text)
+    env.step(f"How about {UP}?")
+    assert all(line.isprintable() for line in env.render().split("\n"))
+    assert env.render().count("\nRecommender: ") == 2
+    f"{info['reason']}{info['cut']}".encode()
+
+
 def test_the_charset_holds_all_that_is_said():
     letters = charset(WORLD)
     assert len(set(letters)) == len(letters)
@@ -347,15 +358,6 @@ def test_steps_need_a_reset():
         env.step("Up?")
     env.reset()
     env.step("Hm.")
-
-
-def test_what_is_rendered_can_be_printed():
-    env = DialogueEnv(render_mode="ansi")
-    env.reset(seed=0)
-    env.step("a lone \udcff, a bell \a and Amélie")
-    shown = env.render()
-    assert "Recommender: a lone ?, a bell ? and Amélie" in shown
-    shown.encode("utf-8")
 
 
 def test_render_needs_its_mode():

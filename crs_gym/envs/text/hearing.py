@@ -23,7 +23,7 @@ _ROLES = ("system", *(name for names in _NAMES.values() for name in names))
 _LESS, _MORE = "(?:<|&lt;)", "(?:>|&gt;)"
 # how chat templates mark that somebody speaks, or has spoken; some have fullwidth bars
 _MARK = re.compile(
-    rf"{_LESS}[|｜][^\s<>|｜&]{{1,40}}[|｜]{_MORE}"
+    rf"{_LESS}[|｜][\w▁-]{{1,40}}[|｜]{_MORE}"
     rf"|{_LESS}\|?/?(?:im_start|im_end|start_header_id|end_header_id|eot_id|end_of_turn|turn|"
     rf"start_of_turn|endoftext|model|bos|eos|eot|end|s|{'|'.join(_ROLES)})\|?{_MORE}"
     rf"|\[/?(?:INST|{'|'.join(_ROLES)})\]",
