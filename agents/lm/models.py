@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,12 +146,22 @@ def begin(out: Path, config: dict[str, Any], resume: bool) -> bool:
 
 
 def newest_checkpoint(out: Path) -> str | None:
-    """Of transformers' trainers: the newest whole one of a run, None where there is none."""
-    found = [
-        p for p in (out / "trainer").glob("checkpoint-*") if (p / "trainer_state.json").is_file()
-    ]
-    newest = max(found, key=lambda p: int(p.name.split("-")[1]), default=None)
-    return None if newest is None else str(newest)
+    """Of transformers' trainers: the newest whole one of a run, None where there is none.
+
+    Warns of those that are not whole.
+    """
+    found = (out / "trainer").glob("checkpoint-*/trainer_state.json")
+    for state in sorted(found, key=lambda p: int(p.parent.name.split("-")[1]), reverse=True):
+        try:
+            json.loads(state.read_text(encoding="utf-8"))
+            return str(state.parent)
+        except ValueError:  # written last, and not at once
+            warnings.warn(
+                f"{state} is not whole, as after a kill while it was written: {state.parent.name} "
+                "is passed over, and the run goes on from the one before it, or begins anew",
+                stacklevel=2,
+            )
+    return None
 
 
 def set_up(args: Any) -> None:

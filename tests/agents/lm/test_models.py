@@ -35,3 +35,20 @@ def test_denormal_numbers_are_nothing_within_and_there_again_after():
     with pytest.raises(InterruptedError):
         learn()
     assert product() > 0
+
+
+def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(tmp_path):
+    def state(step, text):
+        path = tmp_path / "trainer" / f"checkpoint-{step}" / "trainer_state.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+
+    assert models.newest_checkpoint(tmp_path) is None
+    state(10, '{"global_step": 1')
+    with pytest.warns(UserWarning, match="checkpoint-10.*not whole"):
+        assert models.newest_checkpoint(tmp_path) is None
+    state(8, '{"global_step": 8}')
+    state(9, '{"global_step": 9}')
+    (tmp_path / "trainer" / "checkpoint-11").mkdir()
+    with pytest.warns(UserWarning, match="checkpoint-10.*not whole"):
+        assert models.newest_checkpoint(tmp_path) == str(tmp_path / "trainer" / "checkpoint-9")
