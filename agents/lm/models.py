@@ -223,11 +223,11 @@ def shared_arguments(args: Any) -> dict[str, Any]:
     }
 
 
-def lora(rank: int, new_tokens: bool = False) -> Any:
+def lora(rank: int, learning: Any = None) -> Any:
     """LoRA on all linear layers; None for rank 0.
 
-    new_tokens: whether there are tokens that the model has yet to learn: its embeddings are then
-        trained beside.
+    learning: a model with tokens that it has yet to learn: its embeddings, input and output, are
+        then trained beside.
     """
     if not rank:
         return None
@@ -236,11 +236,15 @@ def lora(rank: int, new_tokens: bool = False) -> Any:
     needs("peft", "lm")
     from peft import LoraConfig
 
+    names = None
+    if learning is not None:
+        ends = learning.get_input_embeddings(), learning.get_output_embeddings()
+        names = [name for name, module in learning.named_modules() if module in ends]
     return LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
         target_modules="all-linear",
-        modules_to_save=["embed_tokens", "lm_head"] if new_tokens else None,
+        modules_to_save=names,
         task_type="CAUSAL_LM",
     )
 

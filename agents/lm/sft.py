@@ -217,7 +217,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         "train_dataset": train_set,
         "eval_dataset": held_out,
         "processing_class": tokenizer,
-        "peft_config": models.lora(args.lora, new_tokens=True),
+        "peft_config": models.lora(args.lora, learning=model),
         "callbacks": [EarlyStoppingCallback(args.patience), *models.callbacks(args)],
     }
 
