@@ -178,6 +178,14 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
     from agents.lm.batches import LengthBatches
     from agents.lm.optimiser import MuonWithAdamW
 
+    class Patience(EarlyStoppingCallback):
+        """Ends a run again that goes on from the checkpoint at which it had ended."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            super().on_train_begin(args, state, control, **given)
+            if 0 < self.early_stopping_patience <= self.early_stopping_patience_counter:
+                control.should_training_stop = True
+
     if args.track:
         announce(args.wandb_project, args.out)
     config = SFTConfig(
@@ -201,6 +209,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         save_steps=args.evaluate_every,
         save_total_limit=2,
         load_best_model_at_end=True,
+        restore_callback_states_from_checkpoint=True,  # how often the loss was not lower
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         logging_steps=50,
@@ -218,7 +227,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         "eval_dataset": held_out,
         "processing_class": tokenizer,
         "peft_config": models.lora(args.lora, learning=model),
-        "callbacks": [EarlyStoppingCallback(args.patience), *models.callbacks(args)],
+        "callbacks": [Patience(args.patience), *models.callbacks(args)],
     }
 
     class Trainer(SFTTrainer):

@@ -117,6 +117,17 @@ def _weights(folder):
     return {name: p.detach().numpy() for name, p in model.named_parameters()}
 
 
+def _killed_at(step):
+    from transformers import TrainerCallback
+
+    class Killed(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                raise KeyboardInterrupt
+
+    return Killed()
+
+
 def test_training_lowers_the_loss_and_a_killed_one_goes_on(dialogues, tmp_path, monkeypatch):
     whole = sft.train(_args(dialogues, tmp_path / "whole"))
     history = json.loads((tmp_path / "whole" / "history.json").read_text())
@@ -124,14 +135,7 @@ def test_training_lowers_the_loss_and_a_killed_one_goes_on(dialogues, tmp_path, 
     assert len(losses) >= 2
     assert losses[-1] < losses[0]
 
-    from transformers import TrainerCallback
-
-    class Killed(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step == 5:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(models, "callbacks", lambda args: [Killed()])
+    monkeypatch.setattr(models, "callbacks", lambda args: [_killed_at(5)])
     with pytest.raises(KeyboardInterrupt):
         sft.train(_args(dialogues, tmp_path / "killed"))
     monkeypatch.undo()
@@ -144,6 +148,30 @@ def test_training_lowers_the_loss_and_a_killed_one_goes_on(dialogues, tmp_path, 
         np.testing.assert_allclose(_weights(again)[name], value, atol=1e-6, err_msg=name)
     # what is finished is not done again
     assert sft.train(_args(dialogues, tmp_path / "killed", resume=True)) == again
+
+
+def test_a_killed_training_is_as_patient_as_one_that_was_not(dialogues, tmp_path, monkeypatch):
+    """The loss stays as it is: all measurements but the first are without a lower one."""
+    changes = {"evaluate_every": 2, "patience": 2, "learning_rate": 0.0, "muon_learning_rate": 0.0}
+
+    def measured(**more):
+        sft.train(_args(dialogues, tmp_path, **changes, **more))
+        history = json.loads((tmp_path / "history.json").read_text())
+        return [point["step"] for point in history if "eval_loss" in point]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models, "callbacks", lambda args: [_killed_at(5)])
+    with pytest.raises(KeyboardInterrupt):
+        measured()
+    monkeypatch.undo()
+    # once more when it has had enough, before the model is written
+    monkeypatch.setattr(models, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        measured(resume=True)
+    monkeypatch.undo()
+    assert measured(resume=True) == [2, 4, 6]
 
 
 def test_a_model_from_elsewhere_learns_our_tags_the_same_again(dialogues, small_world, tmp_path):
