@@ -12,6 +12,7 @@ batch: `--batch-size` is that of each.
 
 from __future__ import annotations
 
+import math
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -90,14 +91,15 @@ def train(args: Args) -> Path:
     """Trains; the folder of the model with the lowest loss.
 
     Raises:
-        ValueError, OSError: arguments, data or a model that cannot be used; the message says what
-            helps.
+        ValueError, OSError: arguments, data or a model that cannot be used, or a loss that never
+            was a finite number; the message says what helps.
         FileExistsError: `out` holds a run, and `resume` is not set.
     """
-    final = args.out / FINAL
-    settings = models.settings(args)
-    if models.begin(args.out, settings, args.resume) and (final / "config.json").is_file():
-        return final
+    final, settings = args.out / FINAL, models.settings(args)
+    if (args.out / "config.json").is_file():  # refused before anything is loaded
+        models.begin(args.out, settings, args.resume)
+        if (final / "config.json").is_file():
+            return final
     models.set_up(args)
     dialogues, world = data.load(args.data, args.limit, args.progress)
     tokenizer, model = _model(args, world, _examples(args, dialogues, world))
@@ -108,8 +110,14 @@ def train(args: Args) -> Path:
         _dataset([dialogues[i] for i in places], world, chat, card, args)
         for places in (train_at, held_at)
     ]
+    models.begin(args.out, settings, args.resume)
     trainer = _trainer(args, model, tokenizer, *datasets)
     trainer.train(resume_from_checkpoint=models.newest_checkpoint(args.out))
+    if not math.isfinite(trainer.state.best_metric):
+        raise ValueError(
+            "no measurement of the loss was a finite number, and no model is kept: train again "
+            "with lower learning rates, to another --out"
+        )
     best = models.merged(trainer.accelerator.unwrap_model(trainer.model))
     if trainer.accelerator.is_main_process:
         models.save(best, tokenizer, card, final)

@@ -1,6 +1,7 @@
 """Each side is trained on its own tokens alone; a killed training goes on as if it never was."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -72,11 +73,27 @@ def models_roles():
 
 def test_labels_hide_what_is_not_the_models_own(dialogues, chat, small_world):
     rows = list(data.rows(list(dialogues)[:5], small_world, chat, "recommender"))
-    made = data.columns(rows, max_length=50)
+    longest = max(len(row.ids) for row in rows)
+    with pytest.warns(UserWarning, match=f"5 of 5 .* after 50 tokens.* to {longest} "):
+        made = data.columns(rows, max_length=50)
     for row, ids, labels in zip(rows, made["input_ids"], made["labels"], strict=True):
         assert len(ids) == len(labels) == min(50, len(row.ids))
         np.testing.assert_array_equal(labels == -100, ~row.own[:50])
         np.testing.assert_array_equal(labels[labels != -100], ids[row.own[:50]])
+
+
+def test_rows_of_which_nothing_would_be_learnt_are_an_error(dialogues, chat, small_world):
+    rows = list(data.rows(list(dialogues)[:5], small_world, chat, "recommender"))
+    longest = max(len(row.ids) for row in rows)
+    first = [int(row.own.argmax()) for row in rows]
+    with warnings.catch_warnings(action="error"):
+        made = data.columns(rows, longest)
+    assert made["length"] == [len(row.ids) for row in rows]
+    bare = sum(place >= max(first) for place in first)
+    with pytest.raises(ValueError, match=f"{bare} of 5 .* {max(first)} tokens.* to {longest} "):
+        data.columns(rows, max(first))
+    with pytest.warns(UserWarning, match="cut off"):
+        data.columns(rows, max(first) + 1)
 
 
 def test_no_gradient_comes_from_the_other_sides_tokens(dialogues, chat, small_world):
@@ -174,6 +191,12 @@ def test_a_killed_training_is_as_patient_as_one_that_was_not(dialogues, tmp_path
     assert measured(resume=True) == [2, 4, 6]
 
 
+def test_no_model_is_kept_of_a_loss_that_is_no_number(dialogues, tmp_path):
+    with pytest.raises(ValueError, match="lower learning rates"):
+        sft.train(_args(dialogues, tmp_path, learning_rate=1e30, warmup=0.0))
+    assert not (tmp_path / "final").exists()
+
+
 def test_a_model_from_elsewhere_learns_our_tags_the_same_again(dialogues, small_world, tmp_path):
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers import models as kinds
@@ -206,12 +229,15 @@ def test_a_model_from_elsewhere_learns_our_tags_the_same_again(dialogues, small_
     assert card.world == small_world.hash
 
 
-def test_bad_arguments_say_what_helps(dialogues, tmp_path):
+def test_bad_arguments_say_what_helps_and_leave_no_run(dialogues, tmp_path):
     with pytest.raises(OSError, match="not a folder"):
         sft.train(_args(dialogues, tmp_path / "a", model="./nowhere"))
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="use --device cpu"):
             sft.train(_args(dialogues, tmp_path / "b", device="cuda"))
+    with pytest.raises(ValueError, match="raise max_length"):
+        sft.train(_args(dialogues, tmp_path / "c", max_length=5))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
