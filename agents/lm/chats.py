@@ -141,7 +141,13 @@ class ChatFormat:
                 )
             )
         except TemplateError as error:
-            raise ValueError(f"the chat template refused the messages: {error}") from error
+            cure = "hand over another, say agents.lm.tiny.CHAT_TEMPLATE"
+            if any(message.role == "system" for message in messages):
+                cure = (
+                    "where it knows no system role, train a recommender with --system none; "
+                    f"for a user, {cure}"
+                )
+            raise ValueError(f"the chat template refused the messages ({error}): {cure}") from error
 
     def _tokens(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))

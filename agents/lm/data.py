@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,36 @@ def rows(
 
 
 def columns(made: Iterable[Row], max_length: int) -> dict[str, list[Any]]:
-    """`input_ids` and `labels` (-100 on all tokens but the model's own), cut to `max_length`."""
+    """`input_ids` and `labels` (-100 on all tokens but the model's own), cut to `max_length`.
+
+    Warns where rows are longer.
+
+    Raises:
+        ValueError: rows of which nothing that is learnt would be left.
+    """
     found: dict[str, list[Any]] = {"input_ids": [], "labels": [], "length": []}
+    whole = []
     for row in made:
         ids, own = row.ids[:max_length], row.own[:max_length]
         found["input_ids"].append(ids)
         found["labels"].append(np.where(own, ids, -100))
         found["length"].append(len(ids))
+        whole.append(len(row.ids))
+    cut = sum(length > max_length for length in whole)
+    cure = f"raise max_length, to {max(whole, default=0)} to keep all"
+    # nothing predicts the first token
+    bare = sum(not (labels[1:] != -100).any() for labels in found["labels"])
+    if bare:
+        raise ValueError(
+            f"{bare} of {len(whole)} dialogues have nothing to learn in their first {max_length} "
+            f"tokens: {cure}"
+        )
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(whole)} dialogues are cut off after {max_length} tokens, and what "
+            f"comes later is not learnt: {cure}",
+            stacklevel=2,
+        )
     return found
 
 

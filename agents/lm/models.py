@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,12 +146,22 @@ def begin(out: Path, config: dict[str, Any], resume: bool) -> bool:
 
 
 def newest_checkpoint(out: Path) -> str | None:
-    """Of transformers' trainers: the newest whole one of a run, None where there is none."""
-    found = [
-        p for p in (out / "trainer").glob("checkpoint-*") if (p / "trainer_state.json").is_file()
-    ]
-    newest = max(found, key=lambda p: int(p.name.split("-")[1]), default=None)
-    return None if newest is None else str(newest)
+    """Of transformers' trainers: the newest whole one of a run, None where there is none.
+
+    Warns of those that are not whole.
+    """
+    found = (out / "trainer").glob("checkpoint-*/trainer_state.json")
+    for state in sorted(found, key=lambda p: int(p.parent.name.split("-")[1]), reverse=True):
+        try:
+            json.loads(state.read_text(encoding="utf-8"))
+            return str(state.parent)
+        except ValueError:  # written last, and not at once
+            warnings.warn(
+                f"{state} is not whole, as after a kill while it was written: {state.parent.name} "
+                "is passed over, and the run goes on from the one before it, or begins anew",
+                stacklevel=2,
+            )
+    return None
 
 
 def set_up(args: Any) -> None:
@@ -212,11 +223,11 @@ def shared_arguments(args: Any) -> dict[str, Any]:
     }
 
 
-def lora(rank: int, new_tokens: bool = False) -> Any:
+def lora(rank: int, learning: Any = None) -> Any:
     """LoRA on all linear layers; None for rank 0.
 
-    new_tokens: whether there are tokens that the model has yet to learn: its embeddings are then
-        trained beside.
+    learning: a model with tokens that it has yet to learn: its embeddings, input and output, are
+        then trained beside.
     """
     if not rank:
         return None
@@ -225,11 +236,15 @@ def lora(rank: int, new_tokens: bool = False) -> Any:
     needs("peft", "lm")
     from peft import LoraConfig
 
+    names = None
+    if learning is not None:
+        ends = learning.get_input_embeddings(), learning.get_output_embeddings()
+        names = [name for name, module in learning.named_modules() if module in ends]
     return LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
         target_modules="all-linear",
-        modules_to_save=["embed_tokens", "lm_head"] if new_tokens else None,
+        modules_to_save=names,
         task_type="CAUSAL_LM",
     )
 

@@ -12,6 +12,7 @@ batch: `--batch-size` is that of each.
 
 from __future__ import annotations
 
+import math
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -90,14 +91,15 @@ def train(args: Args) -> Path:
     """Trains; the folder of the model with the lowest loss.
 
     Raises:
-        ValueError, OSError: arguments, data or a model that cannot be used; the message says what
-            helps.
+        ValueError, OSError: arguments, data or a model that cannot be used, or a loss that never
+            was a finite number; the message says what helps.
         FileExistsError: `out` holds a run, and `resume` is not set.
     """
-    final = args.out / FINAL
-    settings = models.settings(args)
-    if models.begin(args.out, settings, args.resume) and (final / "config.json").is_file():
-        return final
+    final, settings = args.out / FINAL, models.settings(args)
+    if (args.out / "config.json").is_file():  # refused before anything is loaded
+        models.begin(args.out, settings, args.resume)
+        if (final / "config.json").is_file():
+            return final
     models.set_up(args)
     dialogues, world = data.load(args.data, args.limit, args.progress)
     tokenizer, model = _model(args, world, _examples(args, dialogues, world))
@@ -108,8 +110,14 @@ def train(args: Args) -> Path:
         _dataset([dialogues[i] for i in places], world, chat, card, args)
         for places in (train_at, held_at)
     ]
+    models.begin(args.out, settings, args.resume)
     trainer = _trainer(args, model, tokenizer, *datasets)
     trainer.train(resume_from_checkpoint=models.newest_checkpoint(args.out))
+    if not math.isfinite(trainer.state.best_metric):
+        raise ValueError(
+            "no measurement of the loss was a finite number, and no model is kept: train again "
+            "with lower learning rates, to another --out"
+        )
     best = models.merged(trainer.accelerator.unwrap_model(trainer.model))
     if trainer.accelerator.is_main_process:
         models.save(best, tokenizer, card, final)
@@ -178,6 +186,14 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
     from agents.lm.batches import LengthBatches
     from agents.lm.optimiser import MuonWithAdamW
 
+    class Patience(EarlyStoppingCallback):
+        """Ends a run again that goes on from the checkpoint at which it had ended."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            super().on_train_begin(args, state, control, **given)
+            if 0 < self.early_stopping_patience <= self.early_stopping_patience_counter:
+                control.should_training_stop = True
+
     if args.track:
         announce(args.wandb_project, args.out)
     config = SFTConfig(
@@ -201,6 +217,7 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         save_steps=args.evaluate_every,
         save_total_limit=2,
         load_best_model_at_end=True,
+        restore_callback_states_from_checkpoint=True,  # how often the loss was not lower
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         logging_steps=50,
@@ -217,8 +234,8 @@ def _trainer(args: Args, model: Any, tokenizer: Any, train_set: Any, held_out: A
         "train_dataset": train_set,
         "eval_dataset": held_out,
         "processing_class": tokenizer,
-        "peft_config": models.lora(args.lora, new_tokens=True),
-        "callbacks": [EarlyStoppingCallback(args.patience), *models.callbacks(args)],
+        "peft_config": models.lora(args.lora, learning=model),
+        "callbacks": [Patience(args.patience), *models.callbacks(args)],
     }
 
     class Trainer(SFTTrainer):

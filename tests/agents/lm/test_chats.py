@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from agents.lm.chats import ChatFormat, add_marks, check_marks
-from agents.lm.data import greeting, recommender_row
+from agents.lm.data import greeting, recommender_row, user_row
 from agents.lm.tiny import CHAT_TEMPLATE, build_model, build_tokenizer
 
 CHATML = (
@@ -22,6 +22,15 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 """As Qwen's: a system message where none is given, and a line's end after each message's."""
+
+ALTERNATING = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/...') }}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+    "{% else %}{{ message['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+"""As Mistral's: no system role."""
 
 WORLD, TALKS = film_talks()
 
@@ -137,6 +146,18 @@ def test_templates_that_change_what_was_said_are_refused(template, message):
     tokenizer.chat_template = template
     with pytest.raises(ValueError, match=message):
         ChatFormat(tokenizer)
+
+
+def test_a_template_without_a_system_role_does_for_a_recommender_that_is_told_nothing():
+    chat = ChatFormat(make(ALTERNATING))
+    with pytest.raises(ValueError, match=r"must alternate.*--system none.*CHAT_TEMPLATE"):
+        recommender_row(TALKS[0], WORLD, chat, "You recommend films.")
+    with pytest.raises(ValueError, match=r"for a user, .*CHAT_TEMPLATE"):
+        user_row(TALKS[0], WORLD, chat)
+    messages, _ = messages_of(TALKS[0])
+    whole = chat.tokenizer.apply_chat_template(messages, tokenize=False)
+    assert chat.tokenizer.decode(recommender_row(TALKS[0], WORLD, chat).ids) == whole
+    assert user_row(TALKS[0], WORLD, ChatFormat(make(CHAT_TEMPLATE))).own.any()
 
 
 def test_a_tokenizer_without_an_end_is_refused():

@@ -1,6 +1,7 @@
 """Each side is trained on its own tokens alone; a killed training goes on as if it never was."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -72,11 +73,27 @@ def models_roles():
 
 def test_labels_hide_what_is_not_the_models_own(dialogues, chat, small_world):
     rows = list(data.rows(list(dialogues)[:5], small_world, chat, "recommender"))
-    made = data.columns(rows, max_length=50)
+    longest = max(len(row.ids) for row in rows)
+    with pytest.warns(UserWarning, match=f"5 of 5 .* after 50 tokens.* to {longest} "):
+        made = data.columns(rows, max_length=50)
     for row, ids, labels in zip(rows, made["input_ids"], made["labels"], strict=True):
         assert len(ids) == len(labels) == min(50, len(row.ids))
         np.testing.assert_array_equal(labels == -100, ~row.own[:50])
         np.testing.assert_array_equal(labels[labels != -100], ids[row.own[:50]])
+
+
+def test_rows_of_which_nothing_would_be_learnt_are_an_error(dialogues, chat, small_world):
+    rows = list(data.rows(list(dialogues)[:5], small_world, chat, "recommender"))
+    longest = max(len(row.ids) for row in rows)
+    first = [int(row.own.argmax()) for row in rows]
+    with warnings.catch_warnings(action="error"):
+        made = data.columns(rows, longest)
+    assert made["length"] == [len(row.ids) for row in rows]
+    bare = sum(place >= max(first) for place in first)
+    with pytest.raises(ValueError, match=f"{bare} of 5 .* {max(first)} tokens.* to {longest} "):
+        data.columns(rows, max(first))
+    with pytest.warns(UserWarning, match="cut off"):
+        data.columns(rows, max(first) + 1)
 
 
 def test_no_gradient_comes_from_the_other_sides_tokens(dialogues, chat, small_world):
@@ -117,6 +134,17 @@ def _weights(folder):
     return {name: p.detach().numpy() for name, p in model.named_parameters()}
 
 
+def _killed_at(step):
+    from transformers import TrainerCallback
+
+    class Killed(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                raise KeyboardInterrupt
+
+    return Killed()
+
+
 def test_training_lowers_the_loss_and_a_killed_one_goes_on(dialogues, tmp_path, monkeypatch):
     whole = sft.train(_args(dialogues, tmp_path / "whole"))
     history = json.loads((tmp_path / "whole" / "history.json").read_text())
@@ -124,14 +152,7 @@ def test_training_lowers_the_loss_and_a_killed_one_goes_on(dialogues, tmp_path, 
     assert len(losses) >= 2
     assert losses[-1] < losses[0]
 
-    from transformers import TrainerCallback
-
-    class Killed(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step == 5:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(models, "callbacks", lambda args: [Killed()])
+    monkeypatch.setattr(models, "callbacks", lambda args: [_killed_at(5)])
     with pytest.raises(KeyboardInterrupt):
         sft.train(_args(dialogues, tmp_path / "killed"))
     monkeypatch.undo()
@@ -144,6 +165,36 @@ def test_training_lowers_the_loss_and_a_killed_one_goes_on(dialogues, tmp_path, 
         np.testing.assert_allclose(_weights(again)[name], value, atol=1e-6, err_msg=name)
     # what is finished is not done again
     assert sft.train(_args(dialogues, tmp_path / "killed", resume=True)) == again
+
+
+def test_a_killed_training_is_as_patient_as_one_that_was_not(dialogues, tmp_path, monkeypatch):
+    """The loss stays as it is: all measurements but the first are without a lower one."""
+    changes = {"evaluate_every": 2, "patience": 2, "learning_rate": 0.0, "muon_learning_rate": 0.0}
+
+    def measured(**more):
+        sft.train(_args(dialogues, tmp_path, **changes, **more))
+        history = json.loads((tmp_path / "history.json").read_text())
+        return [point["step"] for point in history if "eval_loss" in point]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models, "callbacks", lambda args: [_killed_at(5)])
+    with pytest.raises(KeyboardInterrupt):
+        measured()
+    monkeypatch.undo()
+    # once more when it has had enough, before the model is written
+    monkeypatch.setattr(models, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        measured(resume=True)
+    monkeypatch.undo()
+    assert measured(resume=True) == [2, 4, 6]
+
+
+def test_no_model_is_kept_of_a_loss_that_is_no_number(dialogues, tmp_path):
+    with pytest.raises(ValueError, match="lower learning rates"):
+        sft.train(_args(dialogues, tmp_path, learning_rate=1e30, warmup=0.0))
+    assert not (tmp_path / "final").exists()
 
 
 def test_a_model_from_elsewhere_learns_our_tags_the_same_again(dialogues, small_world, tmp_path):
@@ -178,12 +229,15 @@ def test_a_model_from_elsewhere_learns_our_tags_the_same_again(dialogues, small_
     assert card.world == small_world.hash
 
 
-def test_bad_arguments_say_what_helps(dialogues, tmp_path):
+def test_bad_arguments_say_what_helps_and_leave_no_run(dialogues, tmp_path):
     with pytest.raises(OSError, match="not a folder"):
         sft.train(_args(dialogues, tmp_path / "a", model="./nowhere"))
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="use --device cpu"):
             sft.train(_args(dialogues, tmp_path / "b", device="cuda"))
+    with pytest.raises(ValueError, match="raise max_length"):
+        sft.train(_args(dialogues, tmp_path / "c", max_length=5))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
