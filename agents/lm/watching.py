@@ -100,9 +100,3 @@ class Watch:
             if self.curve:
                 self.tracker.summarise(self.curve[-1])
             self.tracker.close()
-
-
-def newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint folder (`000123`) in `folder`, None where there is none."""
-    found = sorted(p for p in folder.glob("[0-9]*") if p.is_dir())
-    return found[-1] if found else None
