@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from crs_gym.envs.icer import wrap_key
 from crs_gym.envs.text import Conversations, Exchange, Opponent, make_opponent
-from crs_gym.envs.text.hearing import MAX_LENGTH
+from crs_gym.envs.text.hearing import MAX_LENGTH, printable
 from crs_gym.simulation import Simulator, acceptance_reward, episode_key, seed_key
 from crs_gym.simulation.simulator import Reward, Split
 from crs_gym.world import DEFAULT_WORLD, World, load_world
@@ -247,4 +247,4 @@ def rendered(past: Sequence[tuple[str, str]], exchanges: Sequence[Exchange]) -> 
         lines.append(f"User: {exchange.reply}")
         if exchange.fault == "user":
             lines.append(f"  [user not understood: {exchange.reason}]")
-    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+    return "\n".join(map(printable, lines))

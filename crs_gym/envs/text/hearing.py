@@ -120,6 +120,11 @@ def hear(text: str, world: World, slate_size: int, max_length: int = MAX_LENGTH)
     return Heard(text, act, words.strip() or say(act, world), "", cut)
 
 
+def printable(line: str) -> str:
+    """The line with "?" for whatever a terminal or file cannot be given, a lone surrogate say."""
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
 def plain(text: str) -> str:
     """The text without tags, on one line: what can be read of a broken structured turn."""
     return " ".join(re.sub(r"</?\w+>", " ", text).split())

@@ -20,6 +20,7 @@ from crs_gym.dialogue import (
     say_response,
     understand_response,
 )
+from crs_gym.envs.text.hearing import printable
 from crs_gym.users import User
 from crs_gym.world import World
 
@@ -127,9 +128,9 @@ class KeyboardUser:
     def _ask(self, situation: Situation) -> UserTurn | NotUnderstood:
         # where the recommender was not understood, the person was not asked
         for said, answer in situation.turns[_answered(situation) :]:
-            self._write(f"Recommender: {said.words}")
+            self._write(printable(f"Recommender: {said.words}"))
             self._write(f"You: {answer.words}")
-        self._write(f"Recommender: {situation.words}")
+        self._write(printable(f"Recommender: {situation.words}"))
         while True:
             try:
                 words = self._read("You: ")

@@ -110,11 +110,11 @@ def test_a_person_is_shown_what_was_said_without_it():
     user, shown = typing("Heat, please.", "I'll take Up.")
     env = DialogueEnv(WORLD, user=user, user_model={"null_z": 50.0})
     greeting, _ = env.reset(seed=0)
-    for text in ("Hm.", "Hm?", "Which do you prefer: Heat or Up?", "Well.", "How about Up?"):
+    for text in ("Hm.\udcff", "Hm?", "Which do you prefer: Heat or Up?", "Well.", "How about Up?"):
         env.step(text)
     assert shown == [
         f"You: {greeting}",
-        *("Recommender: Hm.", f"You: {CONFUSED}", "Recommender: Hm?", f"You: {CONFUSED}"),
+        *("Recommender: Hm.?", f"You: {CONFUSED}", "Recommender: Hm?", f"You: {CONFUSED}"),
         *("Recommender: Which do you prefer: Heat or Up?", "You: "),
         *("Recommender: Well.", f"You: {CONFUSED}"),
         *("Recommender: How about Up?", "You: "),
