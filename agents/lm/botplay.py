@@ -95,7 +95,7 @@ class Pool:
     """
 
     def __init__(self, users: Sequence[Any], seed: int) -> None:
-        self.users, self.seed, self.batches = users, seed, 0
+        self.users, self.seed = users, seed
         self._now = users[0]
 
     @property
@@ -105,7 +105,6 @@ class Pool:
     def greet(self, persons: Sequence[Person]) -> list[str]:
         draw = np.random.default_rng([self.seed, persons[0].seed])
         self._now = self.users[int(draw.integers(len(self.users)))]
-        self._now.seed = int(draw.integers(2**31))
         greetings: list[str] = self._now.greet(persons)
         return greetings
 
@@ -167,7 +166,7 @@ def _start(args: ppo.Args, first: Version, others: Sequence[Version]) -> Start:
     users = [
         PlayedUser(
             other.model, other.chat, name=other.name, rules=other.card.rules,
-            temperature=args.temperature, max_turn=args.max_turn,
+            temperature=args.temperature, seed=args.seed, max_turn=args.max_turn,
         )
         for other in others
     ]  # fmt: skip
@@ -190,7 +189,7 @@ class UserStart(Start):
     def play(self, numbers: Sequence[int] | np.ndarray, model: Any) -> list[Played]:
         draw = np.random.default_rng([self.args.seed, int(numbers[0])])
         other = self.others[int(draw.integers(len(self.others)))]
-        user = self._user(model, int(draw.integers(2**31)))
+        user = self._user(model)
         arena = self.arena.with_user(user)
         options = self._options(other, int(draw.integers(2**31)))
         scenarios = np.asarray(numbers) // self.args.group
@@ -200,14 +199,14 @@ class UserStart(Start):
     def _validate(self, model: Any) -> tuple[Figures, list[Played]]:
         """With the newest recommender."""
         other = self.others[-1]
-        arena = self.arena.with_user(self._user(model, self.args.seed))
+        arena = self.arena.with_user(self._user(model))
         episodes = self.args.validation_episodes
         return arena.validate(other.model, other.chat, episodes, **self._options(other, 0))
 
-    def _user(self, model: Any, seed: int) -> PlayedUser:
+    def _user(self, model: Any) -> PlayedUser:
         return PlayedUser(
             model, self.chat, rules=self.card.rules, temperature=self.args.temperature,
-            seed=seed, max_turn=self.args.max_turn,
+            seed=self.args.seed, max_turn=self.args.max_turn,
         )  # fmt: skip
 
     def _options(self, other: Version, seed: int) -> dict[str, Any]:
