@@ -33,7 +33,6 @@ from agents.lm.users import opponent
 from crs_gym.evaluation.benchmark import relative
 from crs_gym.evaluation.results import RULE, Result, safe_name
 from crs_gym.evaluation.results import write as write_result
-from crs_gym.language.card import FINAL
 from crs_gym.language.weights import find_device
 from crs_gym.simulation import evaluation_keys, evaluation_seeds
 from crs_gym.users import UserModel
@@ -121,7 +120,7 @@ def evaluate(args: Args) -> Result:
     if supervised is not None:
         extra["perplexity"] = perplexity(supervised.to(device), [one.row for one in played])
     kind = arena.held_out.opponent.kind
-    name = name_of(args) if kind == RULE else f"{name_of(args)}-{safe_name(kind)}"
+    name = policy_of(args) if kind == RULE else f"{policy_of(args)}-{safe_name(kind)}"
     samples = f"{name}@{args.temperature:g}.txt"
     write_samples(played, args.out / "samples" / samples, 10)
     return result_of(args, arena, played, seconds, extra)
@@ -136,12 +135,9 @@ def check(args: Args) -> None:
         raise ValueError("temperature and seed must be at least 0")
 
 
-def name_of(args: Args) -> str:
-    """What results call the model: that of two runs they differ."""
-    if args.policy:
-        return args.policy
-    folder = args.model.resolve()
-    return f"lm-{(folder.parent if folder.name == FINAL else folder).name}"
+def policy_of(args: Args) -> str:
+    """What results call the model: those of two runs differ."""
+    return args.policy or f"lm-{models.run_name(args.model)}"
 
 
 def _supervised(source: Path, arena: Arena, tokenizer: Any) -> Any:
@@ -168,7 +164,7 @@ def result_of(
         world_hash=arena.world.hash,
         user_model=dict(UserModel.of(arena.world, args.env_kwargs.get("user_model"))._asdict()),
         user_kind=user_kind or RULE,
-        policy=name_of(args),
+        policy=policy_of(args),
         policy_kwargs={
             "temperature": args.temperature,
             **({} if args.max_turn == Args.max_turn else {"max_turn": args.max_turn}),

@@ -78,8 +78,12 @@ def name_of(folder: Path) -> str:
     """The name of a run or model, with 12 hex digits of its content."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     digest = weights.content_name(str(folder), config, None).rpartition("@")[2]
-    parent = folder.resolve().parent if folder.name == FINAL else folder.resolve()
-    return f"{parent.name}@{digest}"
+    return f"{run_name(folder)}@{digest}"
+
+
+def run_name(folder: Path) -> str:
+    """The name of a run, of its folder or its model's; of another model, that of its folder."""
+    return (folder.resolve().parent if folder.name == FINAL else folder.resolve()).name
 
 
 def started_from(source: str | Path) -> dict[str, str]:

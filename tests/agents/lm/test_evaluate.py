@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from agents.lm import models
-from agents.lm.evaluate import Args, evaluate, name_of
+from agents.lm.evaluate import Args, evaluate, policy_of
 from crs_gym.language.card import card_of
 from crs_gym.simulation import evaluation_seeds
 
@@ -64,9 +64,9 @@ def test_who_failed_is_known_of_each_conversation(taught, plane_world, tmp_path)
 
 
 def test_models_of_two_runs_have_results_of_their_own(tmp_path):
-    assert name_of(Args(tmp_path / "sft")) == "lm-sft"
-    assert name_of(Args(tmp_path / "ppo" / "final")) == "lm-ppo"
-    assert name_of(Args(tmp_path / "ppo", policy="mine")) == "mine"
+    assert policy_of(Args(tmp_path / "sft")) == "lm-sft"
+    assert policy_of(Args(tmp_path / "ppo" / "final")) == "lm-ppo"
+    assert policy_of(Args(tmp_path / "ppo", policy="mine")) == "mine"
 
 
 def test_a_model_is_not_rated_by_one_with_other_tokens(taught, taught_user, plane_world, tmp_path):
