@@ -168,9 +168,15 @@ def telling(report: dict[str, dict[str, Any]]) -> dict[str, dict[str, Interval]]
         policy, temperature = name.split("@")
         if policy == "lm-untrained":
             continue
-        for key, panel in ((f"less sft@{temperature}", less_start), ("less icer", less_icer)):
-            if key in rows and not (panel is less_start and policy.startswith("lm-sft")):
-                panel[name] = Interval(*(rows[key][part] for part in Interval._fields))
+        found = {
+            key: Interval(*(less[part] for part in Interval._fields))
+            for key, less in rows.items()
+            if key.startswith("less ")
+        }
+        if "less icer" in found:
+            less_icer[name] = found["less icer"]
+        if f"less sft@{temperature}" in found and not policy.startswith("lm-sft"):
+            less_start[name] = found[f"less sft@{temperature}"]
     return {"less the ICER recommender": less_icer, "less the model it started from": less_start}
 
 

@@ -55,9 +55,8 @@ def make_app(
     if sessions < 1:
         raise ValueError(f"sessions must be at least 1, not {sessions}")
     opponent = make_opponent(user)
-    if not (
-        isinstance(user, str) and split_endpoint(user)[1]
-    ):  # an endpoint takes many requests at once
+    # an endpoint takes many requests at once
+    if not (isinstance(user, str) and split_endpoint(user)[1]):
         opponent = _InTurn(opponent)
     environment = partial(
         RecommenderEnvironment, world=load_world(world), user=opponent, **arguments
